@@ -1,0 +1,58 @@
+# Everything sets itself up: `make run` and `make test` work on a fresh machine with Python 3.11+, make and a package registry.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FOR ?=
+ARGS ?=
+UV ?= uv
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run test test-slow check bench lock accept-main clean
+
+help: ## show this help
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.run: requirements/run.lock pyproject.toml
+	@echo "==> Setting up the virtual environment (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --require-hashes -r requirements/run.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock pyproject.toml
+	@echo "==> Setting up the virtual environment for tests (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@ $(VENV)/.run
+
+setup: $(VENV)/.run ## install what `make run` needs
+setup-dev: $(VENV)/.dev ## install what tests and checks need
+
+run: $(VENV)/.run ## the whole stack with demo traffic until Ctrl-C (FOR=60s ends it by itself, ARGS="..." goes to streamproc up)
+	$(BIN)/streamproc up --demo $(if $(FOR),--for $(FOR)) $(ARGS)
+
+test: $(VENV)/.dev ## every test that needs only PyPI
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
+
+test-slow: $(VENV)/.dev ## the slow and load tests
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.dev ## format, lint, types, import direction
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## benchmarks; the last line is one JSON object
+	$(BIN)/python -m tests.bench
+
+accept-main: $(VENV)/.dev ## measure the list "What must hold" of the main job
+	$(BIN)/python -m tests.accept.main
+
+lock: ## write the lock files anew (needs uv)
+	$(UV) pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --extra embedded -o requirements/run.lock pyproject.toml requirements/build.in
+	$(UV) pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --all-extras -o requirements/dev.lock pyproject.toml requirements/build.in
+
+clean: ## remove the virtual environment and caches (data/ stays)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

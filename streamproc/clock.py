@@ -1,0 +1,15 @@
+"""The only reader of the wall clock, so that tests can hold it still and nothing mixes up kinds of time."""
+
+from __future__ import annotations
+
+import time
+
+
+def now_ms() -> int:
+    """Processing time: UTC epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def monotonic() -> float:
+    """Seconds that never step back, for durations and deadlines."""
+    return time.monotonic()

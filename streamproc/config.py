@@ -1,0 +1,168 @@
+"""Settings: environment variables with prefix STREAMPROC_, or a TOML file named by STREAMPROC_CONFIG."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from streamproc.errors import ConfigError
+
+Role = Literal["windows", "archive", "notify", "all"]
+
+
+class Settings(BaseSettings):
+    """Every setting, its default, and its bounds. Unknown names in the TOML file are refused."""
+
+    model_config = SettingsConfigDict(env_prefix="STREAMPROC_", extra="forbid", frozen=True)
+
+    broker_url: str = Field(
+        "kafka://127.0.0.1:9092",
+        description="Kafka bootstrap servers: kafka://host:port[;kafka://host2:port]",
+    )
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="Redis or Valkey: redis://[user:password@]host:port/db",
+    )
+    clickhouse_url: SecretStr = Field(
+        SecretStr("http://127.0.0.1:8123"),
+        description="ClickHouse HTTP interface: http[s]://[user:password@]host:port",
+    )
+    slack_webhook_url: SecretStr | None = Field(
+        None, description="Slack incoming webhook; none: alerts go to the log and to DATA_DIR/alerts.log"
+    )
+    alert_rules: Path | None = Field(None, description="YAML file with alert rules; none: the shipped rules")
+    data_dir: Path = Field(Path("data"), description="where the embedded stack and local files live")
+
+    app_id: str = Field(
+        "streamproc", pattern=r"^[a-z][a-z0-9-]{0,40}$", description="prefix of the consumer groups"
+    )
+    topic_prefix: str = Field(
+        "", pattern=r"^[a-z0-9.-]{0,40}$", description="prefix of every topic (tests, shared clusters)"
+    )
+    redis_prefix: str = Field(
+        "sp:", pattern=r"^[A-Za-z0-9:_-]{1,20}$", description="prefix of every Redis key"
+    )
+    partitions: int = Field(8, ge=1, le=1024, description="partitions of topics that streamproc creates")
+    replication_factor: int = Field(1, ge=1, le=7, description="replicas of topics that streamproc creates")
+    create_topics: bool = Field(True, description="create missing topics at start")
+
+    flush_interval_s: float = Field(
+        0.25, gt=0, le=5, description="stage 1 sends changed cells at the latest after this"
+    )
+    emit_interval_s: float = Field(
+        0.1, gt=0, le=5, description="stage 2 publishes changed windows at the latest after this"
+    )
+    snapshot_interval_s: float = Field(
+        60.0, gt=0, le=3600, description="state is saved at the latest after this"
+    )
+    idle_timeout_s: float = Field(
+        60.0, ge=1, le=86_400, description="a source silent for this long does not hold windows open"
+    )
+    dedup_horizon_ms: int = Field(
+        600_000, ge=0, le=86_400_000, description="duplicates are found within this log time"
+    )
+    max_batch_records: int = Field(
+        8192, ge=1, le=100_000, description="largest batch that an agent takes at once"
+    )
+    dead_letter_limits: dict[str, float] = Field(
+        default_factory=dict,
+        description='share of bad records per topic above which it pauses, e.g. {"user-events": 0.9}',
+    )
+    session_timeout_s: float = Field(10.0, ge=1, le=300, description="Kafka consumer session timeout")
+    stuck_after_s: float = Field(
+        60.0, ge=5, le=3600, description="no progress with lag for this long: not live, and the process ends"
+    )
+
+    metrics_host: str = Field("127.0.0.1", description="address of the worker's /metrics, /live and /ready")
+    metrics_port: int = Field(
+        9464, ge=0, le=65_535, description="port of the worker's metrics; 0 picks a free one"
+    )
+    log_format: Literal["console", "json"] = Field("console", description="how logs look")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="lowest level that is logged"
+    )
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_scheme(cls, value: str) -> str:
+        if not all(part.startswith("kafka://") and len(part) > len("kafka://") for part in value.split(";")):
+            raise ValueError("must look like kafka://host:port (several: separated by ';')")
+        return value
+
+    @field_validator("redis_url", "clickhouse_url")
+    @classmethod
+    def _url_scheme(cls, value: SecretStr, info: Any) -> SecretStr:
+        allowed = (
+            ("redis://", "rediss://", "unix://")
+            if info.field_name == "redis_url"
+            else ("http://", "https://")
+        )
+        if not value.get_secret_value().startswith(allowed):
+            raise ValueError(f"must start with one of {', '.join(allowed)}")
+        return value
+
+    @field_validator("dead_letter_limits")
+    @classmethod
+    def _shares(cls, value: dict[str, float]) -> dict[str, float]:
+        for topic, share in value.items():
+            if not 0 < share <= 1:
+                raise ValueError(f"the limit of {topic} is {share}; allowed: above 0 up to 1")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        path = os.environ.get("STREAMPROC_CONFIG")
+        if path:
+            sources.append(TomlConfigSettingsSource(settings_cls, Path(path)))
+        return tuple(sources)
+
+    def topic(self, name: str) -> str:
+        """The name of a contract topic on this broker."""
+        return self.topic_prefix + name
+
+    @property
+    def bootstrap_servers(self) -> list[str]:
+        """host:port of each broker, as Kafka clients want them."""
+        return [part.removeprefix("kafka://") for part in self.broker_url.split(";")]
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; `overrides` (from the command line) win.
+
+    Raises:
+        ConfigError: names every bad field, its value and what is allowed; secrets are not shown.
+    """
+    path = os.environ.get("STREAMPROC_CONFIG")
+    if path and not Path(path).is_file():
+        raise ConfigError(f"STREAMPROC_CONFIG names {path!r}, which is no file")
+    try:
+        return Settings(**{key: value for key, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    lines = ["the configuration is not usable:"]
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"]) or "settings"
+        secret = "url" in name
+        shown = "(not shown)" if secret else repr(item.get("input"))
+        lines.append(f"  STREAMPROC_{name.upper()} = {shown}: {item['msg']}")
+    return "\n".join(lines)
