@@ -42,15 +42,11 @@ class Settings(BaseSettings):
     alert_rules: Path | None = Field(None, description="YAML file with alert rules; none: the shipped rules")
     data_dir: Path = Field(Path("data"), description="where the embedded stack and local files live")
 
-    app_id: str = Field(
-        "streamproc", pattern=r"^[a-z][a-z0-9-]{0,40}$", description="prefix of the consumer groups"
-    )
+    app_id: str = Field("streamproc", pattern=r"^[a-z][a-z0-9-]{0,40}$", description="prefix of the consumer groups")
     topic_prefix: str = Field(
         "", pattern=r"^[a-z0-9.-]{0,40}$", description="prefix of every topic (tests, shared clusters)"
     )
-    redis_prefix: str = Field(
-        "sp:", pattern=r"^[A-Za-z0-9:_-]{1,20}$", description="prefix of every Redis key"
-    )
+    redis_prefix: str = Field("sp:", pattern=r"^[A-Za-z0-9:_-]{1,20}$", description="prefix of every Redis key")
     partitions: int = Field(8, ge=1, le=1024, description="partitions of topics that streamproc creates")
     replication_factor: int = Field(1, ge=1, le=7, description="replicas of topics that streamproc creates")
     create_topics: bool = Field(True, description="create missing topics at start")
@@ -61,18 +57,12 @@ class Settings(BaseSettings):
     emit_interval_s: float = Field(
         0.1, gt=0, le=5, description="stage 2 publishes changed windows at the latest after this"
     )
-    snapshot_interval_s: float = Field(
-        60.0, gt=0, le=3600, description="state is saved at the latest after this"
-    )
+    snapshot_interval_s: float = Field(60.0, gt=0, le=3600, description="state is saved at the latest after this")
     idle_timeout_s: float = Field(
         60.0, ge=1, le=86_400, description="a source silent for this long does not hold windows open"
     )
-    dedup_horizon_ms: int = Field(
-        600_000, ge=0, le=86_400_000, description="duplicates are found within this log time"
-    )
-    max_batch_records: int = Field(
-        8192, ge=1, le=100_000, description="largest batch that an agent takes at once"
-    )
+    dedup_horizon_ms: int = Field(600_000, ge=0, le=86_400_000, description="duplicates are found within this log time")
+    max_batch_records: int = Field(8192, ge=1, le=100_000, description="largest batch that an agent takes at once")
     dead_letter_limits: dict[str, float] = Field(
         default_factory=dict,
         description='share of bad records per topic above which it pauses, e.g. {"user-events": 0.9}',
@@ -83,13 +73,9 @@ class Settings(BaseSettings):
     )
 
     metrics_host: str = Field("127.0.0.1", description="address of the worker's /metrics, /live and /ready")
-    metrics_port: int = Field(
-        9464, ge=0, le=65_535, description="port of the worker's metrics; 0 picks a free one"
-    )
+    metrics_port: int = Field(9464, ge=0, le=65_535, description="port of the worker's metrics; 0 picks a free one")
     log_format: Literal["console", "json"] = Field("console", description="how logs look")
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="lowest level that is logged"
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="lowest level that is logged")
 
     @field_validator("broker_url")
     @classmethod
@@ -101,11 +87,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url", "clickhouse_url")
     @classmethod
     def _url_scheme(cls, value: SecretStr, info: Any) -> SecretStr:
-        allowed = (
-            ("redis://", "rediss://", "unix://")
-            if info.field_name == "redis_url"
-            else ("http://", "https://")
-        )
+        allowed = ("redis://", "rediss://", "unix://") if info.field_name == "redis_url" else ("http://", "https://")
         if not value.get_secret_value().startswith(allowed):
             raise ValueError(f"must start with one of {', '.join(allowed)}")
         return value
