@@ -1,0 +1,1 @@
+"""Tests of the embedded stack, the doctor and the live view."""
