@@ -1,0 +1,1 @@
+"""Tests of the operations commands and of the independent truth."""

@@ -1,0 +1,129 @@
+"""The expected windows, entity totals and counts of any log, computed in SQL (DuckDB) by the written rules alone.
+
+Imports nothing of the product: an error shared by both sides would otherwise stay unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import numpy as np
+
+from tests.support.truth_check import check_record
+
+_SQL = Path(__file__).with_suffix(".sql")
+
+#: (metric, window, window_start in epoch ms, dimension, dimension_value); entity totals have window `all`, start 0.
+Key = tuple[str, str, int, str, str]
+#: (value in the metric's unit or None, count, late); late is 0 for entity totals.
+Value = tuple[float | None, int, int]
+
+_INTEGERS: dict[str, str] = {
+    "occurred_ms": "occurred_at",
+    "requested_ms": "requested_at",
+    "started_ms": "started_at",
+    "completed_ms": "completed_at",
+    "user_id": "user_id",
+    "video_id": "video_id",
+    "response_time_ms": "response_time_ms",
+    "amount_e4": "amount_usd",
+}
+_TEXTS = ("event_id", "activity_type", "status", "niche", "video_type", "component")
+
+
+class Record(NamedTuple):
+    """A record as the broker has it; `topic` is the contract's name, without a prefix."""
+
+    topic: str
+    partition: int
+    offset: int
+    kafka_timestamp_ms: int
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What the written rules make of a log.
+
+    `dead`: reason -> records; `dead_by_topic`: (topic, reason) -> records; `duplicates`, `repeats` (statuses of a
+    video after its first), `accepted`: topic -> records; `late`: (topic, size) -> events that no window of the size took.
+    A window without any event of its metric has no row; the limit of 1,000 values a dimension is not applied.
+    """
+
+    windows: dict[Key, Value]
+    entities: dict[Key, Value]
+    dead: dict[str, int]
+    dead_by_topic: dict[tuple[str, str], int]
+    duplicates: dict[str, int]
+    repeats: dict[str, int]
+    accepted: dict[str, int]
+    late: dict[tuple[str, str], int]
+
+
+def _columns(records: Iterable[Record]) -> dict[str, np.ndarray[Any, Any]]:
+    lists: dict[str, list[Any]] = {name: [] for name in ("topic", "part", "off", "kafka_ms", "reason")}
+    lists |= {name: [] for name in (*_INTEGERS, *_TEXTS)}
+    integers = [(lists[column], field) for column, field in _INTEGERS.items()]
+    texts = [(lists[name], name) for name in _TEXTS]
+    for topic, partition, offset, kafka_ms, value in records:
+        reason, row = check_record(topic, value)
+        lists["topic"].append(topic)
+        lists["part"].append(partition)
+        lists["off"].append(offset)
+        lists["kafka_ms"].append(kafka_ms)
+        lists["reason"].append(reason)
+        for target, field in integers + texts:
+            target.append(row.get(field))
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for name, values in lists.items():
+        if name in _INTEGERS:
+            # Nulls travel beside the integers: DuckDB ignores numpy's masks, and object arrays would go through float.
+            arrays[f"{name}_null"] = np.array([value is None for value in values], dtype=np.bool_)
+            values = [0 if value is None else value for value in values]
+        whole = name in _INTEGERS or name in ("part", "off", "kafka_ms")
+        arrays[name] = np.array(values, dtype=np.int64 if whole else object)
+    return arrays
+
+
+def compute(records: Iterable[Record]) -> Truth:
+    """Apply the rules to a log; records of a partition may come in any order, `offset` says theirs."""
+    columns = _columns(records)
+    with duckdb.connect(":memory:") as db:
+        db.execute("SET TimeZone = 'UTC'")
+        db.register("incoming", columns)
+        typed = ", ".join(f"{name}::VARCHAR AS {name}" for name in ("topic", "reason", *_TEXTS))
+        whole = ", ".join(f"CASE WHEN NOT {name}_null THEN {name} END AS {name}" for name in _INTEGERS)
+        db.execute(f"CREATE TABLE rec AS SELECT {typed}, part, off, kafka_ms, {whole} FROM incoming")
+        db.execute(_SQL.read_text())
+
+        def pairs(sql: str) -> list[tuple[Any, ...]]:
+            return db.execute(sql).fetchall()
+
+        by_topic = {
+            (t, r): n for t, r, n in pairs("SELECT topic, reason, count(*) FROM judged WHERE reason <> '' GROUP BY ALL")
+        }
+        dead: dict[str, int] = {}
+        for (_, reason), n in by_topic.items():
+            dead[reason] = dead.get(reason, 0) + n
+        return Truth(
+            windows={(m, w, s, d, v): (value, n, late) for m, w, s, d, v, value, n, late in pairs("FROM windows")},
+            entities={
+                (m, "all", 0, "video_id", str(video)): (value, n, 0) for m, video, value, n in pairs("FROM entities")
+            },
+            dead=dead,
+            dead_by_topic=by_topic,
+            duplicates=dict(pairs("SELECT topic, count(*) FROM duplicates GROUP BY ALL")),
+            repeats=dict(pairs("SELECT topic, count(*) FROM repeats GROUP BY ALL")),
+            accepted=dict(pairs("SELECT topic, count(*) FROM accepted GROUP BY ALL")),
+            late={(t, s): n for t, s, n in pairs("SELECT topic, size, count(*) FROM sized WHERE is_late GROUP BY ALL")},
+        )
+
+
+def expected(records: Iterable[Record]) -> dict[Key, Value]:
+    """All windows and entity totals that a log must lead to."""
+    truth = compute(records)
+    return truth.windows | truth.entities
