@@ -1,0 +1,177 @@
+"""The HTTP side: routes, authentication, bodies in, responses out; statements run in threads, never on the loop."""
+
+import asyncio
+import hmac
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from aiohttp import BodyPartReader, web
+from aiohttp.web_exceptions import HTTPException
+from multidict import CIMultiDict
+
+from streamproc.embedded.clickhouse import errors
+from streamproc.embedded.clickhouse.encoding import chosen, encode
+from streamproc.embedded.clickhouse.engine import Engine
+from streamproc.embedded.clickhouse.errors import ClickHouseError
+from streamproc.embedded.clickhouse.execute import Body, Executor, Outcome
+from streamproc.embedded.clickhouse.formats import content_type
+from streamproc.embedded.clickhouse.request import Credentials, Request, read_credentials, read_request
+from streamproc.embedded.clickhouse.session import Sessions
+from streamproc.embedded.clickhouse.spool import Spool
+
+_log = logging.getLogger(__name__)
+_SMALL_RESPONSE = 1 << 20
+_WRITE_PIECE = 256 << 10
+_MAX_FIELD = 16 << 20
+
+
+class Server:
+    """Answers ClickHouse's HTTP interface with an engine."""
+
+    def __init__(self, engine: Engine, spool_directory: Path, credentials: Credentials | None, threads: int) -> None:
+        self._engine = engine
+        self._spool_directory = spool_directory
+        self._credentials = credentials
+        self._sessions = Sessions()
+        self._executor = Executor(engine, spool_directory, self._sessions)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="query")
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/ping", self._ping)
+        app.router.add_get("/replicas_status", self._ping)
+        app.router.add_route("*", "/", self._root)
+        app.router.add_route("*", "/{path:.*}", self._not_found)
+        return app
+
+    def close(self) -> None:
+        """Wait for the statements that still run, then let go of the sessions."""
+        self._threads.shutdown(wait=True)
+        self._sessions.close()
+
+    async def _ping(self, request: web.Request) -> web.Response:
+        return _plain("Ok.\n")
+
+    async def _not_found(self, request: web.Request) -> web.Response:
+        text = f"There is no handle {request.path_qs}\n\nUse / or /ping for health checks.\n"
+        return _plain(text, status=404)
+
+    async def _root(self, request: web.Request) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD", "POST"):
+            return _plain(f"Method {request.method} is not supported\n", status=501)
+        if request.method in ("GET", "HEAD") and "query" not in request.query:
+            return _plain("Ok.\n")
+        headers: CIMultiDict[str] = CIMultiDict({"X-ClickHouse-Server-Display-Name": self._engine.display_name})
+        try:
+            return await self._answer(request, headers)
+        except ClickHouseError as error:
+            return self._failure(error, headers)
+        except (HTTPException, ConnectionError, asyncio.CancelledError):
+            raise  # not the statement's doing: aiohttp knows how to answer or that nobody listens
+        except Exception as error:
+            _log.exception("request failed")
+            return self._failure(ClickHouseError(errors.STD_EXCEPTION, f"{type(error).__name__}: {error}"), headers)
+
+    def _failure(self, error: ClickHouseError, headers: CIMultiDict[str]) -> web.Response:
+        headers["X-ClickHouse-Exception-Code"] = str(error.code)
+        return _plain(error.text(self._engine.version), status=error.status, headers=headers)
+
+    async def _answer(self, http: web.Request, headers: CIMultiDict[str]) -> web.StreamResponse:
+        self._authenticate(read_credentials(http.query, http.headers))
+        body = Body(Spool(self._spool_directory))
+        try:
+            request = await self._read(http, body)
+            headers["X-ClickHouse-Query-Id"] = request.query_id
+            loop = asyncio.get_running_loop()
+            outcome, payload, encoding = await loop.run_in_executor(self._threads, self._run, request, body)
+        finally:
+            body.close()
+        headers["X-ClickHouse-Timezone"] = self._engine.timezone
+        headers["X-ClickHouse-Format"] = outcome.format
+        headers["X-ClickHouse-Summary"] = json.dumps(outcome.result.summary(), separators=(",", ":"))
+        headers["Content-Type"] = content_type(outcome.format)
+        if encoding is not None:
+            headers["Content-Encoding"] = encoding
+        return await _send(http, headers, payload)
+
+    def _authenticate(self, given: Credentials) -> None:
+        known = self._credentials or Credentials()
+        same_user = hmac.compare_digest(given.user.encode(), known.user.encode())
+        # Without a configured password any is taken, as from a ClickHouse user without one.
+        same_password = self._credentials is None or hmac.compare_digest(
+            given.password.encode(), known.password.encode()
+        )
+        if not (same_user and same_password):
+            raise ClickHouseError(
+                errors.AUTHENTICATION_FAILED,
+                f"{given.user}: Authentication failed: password is incorrect, or there is no user with such name.",
+            )
+
+    def _run(self, request: Request, body: Body) -> tuple[Outcome, bytes | memoryview, str | None]:
+        outcome = self._executor.execute(request, body)
+        data = outcome.result.data
+        encoding = chosen(request.accept_encoding) if request.compress_response and len(data) else None
+        return outcome, encode(encoding, data) if encoding is not None else data, encoding
+
+    async def _read(self, http: web.Request, body: Body) -> Request:
+        if http.method == "POST" and http.content_type == "multipart/form-data":
+            return await self._read_form(http, body)
+        request = read_request(http.method, list(http.query.items()), http.headers)
+        if http.can_read_body:
+            await _fill(body.main, http.content.readany)
+        return request
+
+    async def _read_form(self, http: web.Request, body: Body) -> Request:
+        """Form fields are parameters; parts with a file name are the data of external tables."""
+        fields: list[tuple[str, str]] = []
+        async for part in await http.multipart():
+            if not isinstance(part, BodyPartReader) or part.name is None:
+                raise ClickHouseError(errors.BAD_REQUEST_PARAMETER, "A part of the form has no name")
+            if part.filename is None:
+                fields.append((part.name, await _field(part)))
+                continue
+            body.external[part.name] = Spool(self._spool_directory)
+            await _fill(body.external[part.name], part.read_chunk)
+        everything = list(http.query.items()) + fields
+        request = read_request(http.method, everything, http.headers, frozenset(body.external))
+        request.content_encoding = ""
+        return request
+
+
+async def _field(part: BodyPartReader) -> str:
+    data = bytearray()
+    while piece := await part.read_chunk():
+        data += piece
+        if len(data) > _MAX_FIELD:
+            raise ClickHouseError(errors.BAD_REQUEST_PARAMETER, f"The form field {part.name} is too long")
+    return data.decode("utf-8", "surrogateescape")
+
+
+async def _fill(spool: Spool, read: Callable[[], Awaitable[bytes]]) -> None:
+    while piece := await read():
+        if spool.add(piece):
+            await asyncio.to_thread(spool.flush)
+    if spool.on_disk:
+        await asyncio.to_thread(spool.finish)
+
+
+def _plain(text: str, status: int = 200, headers: CIMultiDict[str] | None = None) -> web.Response:
+    answer = web.Response(body=text.encode("utf-8", "replace"), status=status, headers=headers)
+    answer.headers["Content-Type"] = "text/plain; charset=UTF-8" if status != 200 else "text/html; charset=UTF-8"
+    return answer
+
+
+async def _send(http: web.Request, headers: CIMultiDict[str], data: bytes | memoryview) -> web.StreamResponse:
+    if len(data) <= _SMALL_RESPONSE:
+        return web.Response(body=bytes(data), headers=headers)
+    response = web.StreamResponse(headers=headers)
+    response.content_length = len(data)
+    await response.prepare(http)
+    view = memoryview(data)
+    for start in range(0, len(view), _WRITE_PIECE):
+        await response.write(bytes(view[start : start + _WRITE_PIECE]))
+    await response.write_eof()
+    return response
