@@ -1,0 +1,1 @@
+"""Alert rules and the engine that judges published values by them; pure: values in, transitions out."""
