@@ -1,0 +1,133 @@
+"""The events of the three streams as producers send them: fields, JSON types and ranges, one struct a topic.
+
+Structs check what JSON types can say (an int is no float and no bool, 64 bits, enumerations). UUIDs, times and amounts
+stay text here: `streamproc.decode` reads them a whole batch at a time. A field that may be absent may be null too.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from schemas.topics import COST_EVENTS, USER_EVENTS, VIDEO_STATUS
+
+INT64_MIN: Final = -(2**63)
+INT64_MAX: Final = 2**63 - 1
+SUPPORTED_MAJOR: Final = "1"
+
+_SEMVER_ID = r"(?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)"
+#: Semantic Versioning 2.0.0; group 1 is the major version.
+SEMVER_PATTERN: Final = (
+    r"(0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)"
+    rf"(?:-{_SEMVER_ID}(?:\.{_SEMVER_ID})*)?(?:\+[0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*)?"
+)
+UUID_PATTERN: Final = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+#: Groups: year, month, day, hour, minute, second, decimals, offset.
+TIME_PATTERN: Final = (
+    r"([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])"
+    r"(?:\.([0-9]{1,9}))?(Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
+#: The grammar of a JSON number (RFC 8259), for both forms of an amount; groups: mantissa, exponent.
+AMOUNT_PATTERN: Final = r"(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?)(?:[eE]([+-]?[0-9]+))?"
+
+
+def _text(description: str, pattern: str) -> Meta:
+    # `pattern` goes to the JSON Schema only: checked by msgspec, a pattern costs more than the rest of the decoding.
+    return Meta(description=description, extra_json_schema={"pattern": f"^{pattern}$"})
+
+
+Int64 = Annotated[int, Meta(ge=INT64_MIN, le=INT64_MAX)]
+NotNegative = Annotated[int, Meta(ge=0, le=INT64_MAX)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Uuid = Annotated[str, _text("UUID in its 8-4-4-4-12 form, either case", UUID_PATTERN)]
+Time = Annotated[str, _text("RFC 3339: T, an offset (Z or ±hh:mm), up to nine decimals; read as ms", TIME_PATTERN)]
+Version = Annotated[str, _text("semantic version; the major version must be 1", SEMVER_PATTERN)]
+#: Raw keeps the decimal text: a double would round it.
+Amount = Annotated[
+    msgspec.Raw,
+    Meta(
+        description="USD as a JSON number, or the same as a string; held as 1/10000 USD, rounded half to even",
+        extra_json_schema={"anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^{AMOUNT_PATTERN}$"}]},
+    ),
+]
+
+Status = Literal["requested", "started", "completed", "failed", "published"]
+Component = Literal["script", "voice", "image", "processing", "other"]
+#: The position is the status code of `Decoded.columns["status"]`.
+STATUSES: Final[tuple[Status, ...]] = ("requested", "started", "completed", "failed", "published")
+COMPONENTS: Final[tuple[Component, ...]] = ("script", "voice", "image", "processing", "other")
+
+#: Fields of video-status that a status makes required (beside those that always are).
+REQUIRED_BY_STATUS: Final[dict[Status, tuple[str, ...]]] = {
+    "requested": (),
+    "started": ("started_at",),
+    "completed": ("started_at", "completed_at"),
+    "failed": (),
+    "published": ("started_at", "completed_at", "published_at", "youtube_video_id"),
+}
+
+
+class UserEvent(msgspec.Struct, gc=False, kw_only=True):
+    """One action of a user (topic `user-events`, key user_id)."""
+
+    event_id: Uuid
+    schema_version: Version
+    occurred_at: Time
+    user_id: Int64
+    activity_type: str
+    resource_type: str | None = None
+    resource_id: Int64 | None = None
+    session_id: Uuid | None = None
+    ip_address: str | None = None
+    user_agent: str | None = None
+    response_time_ms: NotNegative | None = None
+
+
+class VideoStatus(msgspec.Struct, gc=False, kw_only=True):
+    """A video reached a status (topic `video-status`, key video_id)."""
+
+    event_id: Uuid
+    schema_version: Version
+    occurred_at: Time
+    video_id: Int64
+    channel_id: Int64
+    user_id: Int64
+    status: Status
+    requested_at: Time
+    started_at: Time | None = None
+    completed_at: Time | None = None
+    published_at: Time | None = None
+    youtube_video_id: str | None = None
+    video_type: str | None = None
+    niche: str | None = None
+    title: str | None = None
+    duration_seconds: Int64 | None = None
+    quality_score: Share | None = None
+    error: str | None = None
+
+
+class CostEvent(msgspec.Struct, gc=False, kw_only=True):
+    """A cost, or its correction (topic `cost-events`, key video_id or `overhead`)."""
+
+    event_id: Uuid
+    schema_version: Version
+    occurred_at: Time
+    component: Component
+    amount_usd: Amount
+    video_id: Int64 | None = None
+    channel_id: Int64 | None = None
+    user_id: Int64 | None = None
+    corrects: Uuid | None = None
+    provider: str | None = None
+
+
+Event = UserEvent | VideoStatus | CostEvent
+
+#: The struct of each topic.
+STRUCTS: Final[dict[str, type[UserEvent] | type[VideoStatus] | type[CostEvent]]] = {
+    USER_EVENTS: UserEvent,
+    VIDEO_STATUS: VideoStatus,
+    COST_EVENTS: CostEvent,
+}

@@ -1,0 +1,110 @@
+"""Why one record is no valid event, in words: the authority for dead letters and for bronze's error column."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from schemas.events import COMPONENTS, REQUIRED_BY_STATUS, STATUSES, STRUCTS, CostEvent, Event, UserEvent, VideoStatus
+from schemas.outcomes import MAX_EVENT_BYTES, DeadReason
+from streamproc.decode.ids import is_uuid
+from streamproc.decode.money import amount_e4
+from streamproc.decode.strict import MAX_DEPTH, too_deep, utf8_problem
+from streamproc.decode.times import time_ms
+from streamproc.decode.versions import is_semver, is_supported
+
+Problem = tuple[DeadReason, str]
+
+
+class _Header(msgspec.Struct):
+    schema_version: str
+
+
+_HEADER: Final = msgspec.json.Decoder(_Header)
+_DECODERS: Final = {topic: msgspec.json.Decoder(struct) for topic, struct in STRUCTS.items()}
+_MISSING = re.compile(r"Object missing required field `(.*)`")
+_ALLOWED: Final = {"status": STATUSES, "component": COMPONENTS}
+_BAD_UUID: Final = "not a UUID in 8-4-4-4-12 form"
+_BAD_TIME: Final = "not an RFC 3339 time with T, an offset and at most nine decimals, in the years 1 to 9999"
+_BAD_AMOUNT: Final = "not a JSON number (or a string of one) that fits into 64 bits of 1/10000 USD"
+
+
+def explain(topic: str, value: bytes | None) -> Problem | None:
+    """Why a record of `topic` is no valid event, with the path of the field but without its value; None if it is one.
+
+    `future_event` is not decided here: it needs log time.
+
+    Raises:
+        KeyError: no such event stream.
+    """
+    decoder = _DECODERS[topic]
+    if not value:
+        return DeadReason.MALFORMED, "empty value"
+    if len(value) > MAX_EVENT_BYTES:
+        return DeadReason.TOO_LARGE, f"{len(value)} bytes; at most {MAX_EVENT_BYTES} are taken"
+    text = utf8_problem(value)
+    if not text and too_deep(value):
+        text = f"nested deeper than {MAX_DEPTH} levels"
+    if text:
+        return DeadReason.MALFORMED, text
+    try:
+        # The version comes first: an event of another major version need not have our fields.
+        version = _HEADER.decode(value).schema_version
+        if is_semver(version) and not is_supported(version):
+            return DeadReason.UNKNOWN_VERSION, "schema_version: only major version 1 is read"
+        event: Event = decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return DeadReason.MALFORMED, _in_words(error)
+    text = _problem(event)
+    return (DeadReason.MALFORMED, text) if text else None
+
+
+def _in_words(error: Exception) -> str:
+    """The decoder's message as `path: what`; no message of it holds a value but that of an enumeration."""
+    if not isinstance(error, msgspec.ValidationError):
+        detail = str(error).removeprefix("JSON is malformed: ")
+        return f"not strict JSON: {detail}" if isinstance(error, msgspec.DecodeError) else "not strict JSON"
+    what, _, path = str(error).rpartition(" - at `$")
+    if not path or not what:
+        what, path = str(error), ""
+    path = path.rstrip("`").lstrip(".")
+    missing = _MISSING.fullmatch(what)
+    if missing:
+        return f"{missing.group(1)}: required field is missing"
+    if what.startswith("Invalid enum value"):
+        what = f"not one of {', '.join(_ALLOWED[path])}"
+    what = what.replace("`", "").replace("Expected", "expected")
+    return f"{path}: {what}" if path else what
+
+
+def _problem(event: Event) -> str:
+    """What the JSON types cannot say; '' if nothing is wrong. Times and UUIDs are checked wherever they are present."""
+    if not is_semver(event.schema_version):
+        return "schema_version: not a semantic version"
+    if not is_uuid(event.event_id):
+        return f"event_id: {_BAD_UUID}"
+    if time_ms(event.occurred_at) is None:
+        return f"occurred_at: {_BAD_TIME}"
+    if isinstance(event, UserEvent):
+        bad = event.session_id is not None and not is_uuid(event.session_id)
+        return f"session_id: {_BAD_UUID}" if bad else ""
+    return _cost_problem(event) if isinstance(event, CostEvent) else _video_problem(event)
+
+
+def _cost_problem(event: CostEvent) -> str:
+    if event.corrects is not None and not is_uuid(event.corrects):
+        return f"corrects: {_BAD_UUID}"
+    return f"amount_usd: {_BAD_AMOUNT}" if amount_e4(bytes(event.amount_usd)) is None else ""
+
+
+def _video_problem(event: VideoStatus) -> str:
+    for field in ("requested_at", "started_at", "completed_at", "published_at"):
+        text = getattr(event, field)
+        if text is not None and time_ms(text) is None:
+            return f"{field}: {_BAD_TIME}"
+    for field in REQUIRED_BY_STATUS[event.status]:
+        if getattr(event, field) is None:
+            return f"{field}: required field is missing (status {event.status})"
+    return ""
