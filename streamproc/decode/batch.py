@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import compress
+from itertools import chain, compress
 from typing import Any, Final
 
 import msgspec
@@ -21,11 +21,15 @@ from streamproc.decode.columns import (
     user_event_columns,
     video_status_columns,
 )
-from streamproc.decode.explain import explain
+from streamproc.decode.explain import Problem, explain
 from streamproc.decode.strict import refused_before_parsing
 
 #: One record that is no valid event: its position in the batch, the reason, and text that a person understands.
 Dead = tuple[int, DeadReason, str]
+
+#: Records that are decoded at once: their objects still fit into the processor's cache (1.0 M user events/s; with 8,000
+#: at once 0.7 M).
+CHUNK: Final = 2048
 
 _DECODERS: Final = {topic: msgspec.json.Decoder(struct) for topic, struct in STRUCTS.items()}
 _COLUMNS: Final[dict[str, Callable[[list[Any]], tuple[Columns, set[int]]]]] = {
@@ -72,24 +76,43 @@ class Decoded:
 def decode_batch(topic: str, values: list[bytes | None]) -> Decoded:
     """Read a batch of record values of one topic. Each record's verdict depends on that record alone.
 
-    Of a repeated JSON key the last value counts, and the earlier ones must have the field's JSON type too.
+    Of a repeated JSON key the last value counts; earlier ones must have the field's JSON type all the same.
 
     Raises:
         KeyError: no such event stream.
     """
-    events, positions, failed = _parse(topic, values)
+    if len(values) <= CHUNK:
+        return _decode_chunk(topic, values, 0)
+    return _joined([_decode_chunk(topic, values[at : at + CHUNK], at) for at in range(0, len(values), CHUNK)])
+
+
+def _decode_chunk(topic: str, values: list[bytes | None], first: int) -> Decoded:
+    """Decode values of which the first has position `first` in the batch."""
+    events, rows, failed = _parse(topic, values)
     columns, bad = _COLUMNS[topic](events)
     if bad:
-        keep = [row not in bad for row in range(len(events))]
+        keep = [place not in bad for place in range(len(events))]
         columns = {name: _kept(column, keep) for name, column in columns.items()}
-        failed += (positions[row] for row in bad)
-        positions = list(compress(positions, keep))
-    dead = [_dead(topic, position, values[position]) for position in sorted(failed)]
-    return Decoded(np.array(positions, dtype=np.int64), dead, columns)
+        failed += (rows[place] for place in bad)
+        rows = list(compress(rows, keep))
+    dead = [(row + first, *_reason(topic, values[row])) for row in sorted(failed)]
+    return Decoded(np.array(rows, dtype=np.int64) + first, dead, columns)
+
+
+def _joined(parts: list[Decoded]) -> Decoded:
+    """One result of consecutive chunks."""
+    columns: Columns = {}
+    for name, column in parts[0].columns.items():
+        if isinstance(column, list):
+            columns[name] = list(chain.from_iterable(part.texts(name) for part in parts))
+        else:
+            columns[name] = np.concatenate([part.array(name) for part in parts])
+    dead = list(chain.from_iterable(part.dead for part in parts))
+    return Decoded(np.concatenate([part.ok for part in parts]), dead, columns)
 
 
 def _parse(topic: str, values: list[bytes | None]) -> tuple[list[Any], list[int] | range, list[int]]:
-    """Structs, their positions in the batch, and the positions that gave none."""
+    """Structs, their rows among the values, and the rows that gave none."""
     texts = [value or b"" for value in values]
     refused = refused_before_parsing(texts) if texts else set()
     for position in refused:
@@ -116,9 +139,9 @@ def _kept(column: Column, keep: list[bool]) -> Column:
     return list(compress(column, keep)) if isinstance(column, list) else column[np.array(keep, dtype=np.bool_)]
 
 
-def _dead(topic: str, position: int, value: bytes | None) -> Dead:
+def _reason(topic: str, value: bytes | None) -> Problem:
     problem = explain(topic, value)
     if problem is None:
         # Cannot happen while columns.py asks the exact readers; if it does, the record must stay visible.
         problem = DeadReason.MALFORMED, "refused by the batch reader, but valid by the rules: please report this"
-    return position, *problem
+    return problem

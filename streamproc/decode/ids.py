@@ -14,7 +14,7 @@ from schemas.events import UUID_PATTERN
 UInt64s = npt.NDArray[np.uint64]
 
 #: Below this many texts the fixed cost of numpy calls is higher than reading them one by one.
-SCALAR_BELOW: Final = 16
+SCALAR_BELOW: Final = 10
 
 _UUID = re.compile(UUID_PATTERN)
 _MARKS: Final = np.frombuffer(b"----\n", dtype=np.uint8)

@@ -15,7 +15,7 @@ from schemas.events import AMOUNT_PATTERN, INT64_MAX, INT64_MIN
 Int64s = npt.NDArray[np.int64]
 
 #: Below this many amounts the fixed cost of numpy calls is higher than reading them one by one.
-SCALAR_BELOW: Final = 8
+SCALAR_BELOW: Final = 4
 
 _AMOUNT = re.compile(AMOUNT_PATTERN)
 _UNIT: Final = decimal.Decimal("0.0001")

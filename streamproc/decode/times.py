@@ -16,7 +16,7 @@ Bools = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 
 #: Below this many texts the fixed cost of numpy calls is higher than reading them one by one.
-SCALAR_BELOW: Final = 48
+SCALAR_BELOW: Final = 36
 
 _TIME = re.compile(TIME_PATTERN)
 _EPOCH_DAY: Final = datetime.date(1970, 1, 1).toordinal()
@@ -161,8 +161,8 @@ def _read_form(rows: Bytes, end: int) -> tuple[Int64s, Bools]:
 
 
 def _pair(digits: npt.NDArray[np.int32], place: int) -> npt.NDArray[np.int32]:
-    tens: npt.NDArray[np.int32] = digits[place]
-    return tens * 10 + digits[place + 1]
+    value: npt.NDArray[np.int32] = digits[place] * 10 + digits[place + 1]
+    return value
 
 
 def _clock_ms(digits: npt.NDArray[np.int32]) -> tuple[Int64s, Bools]:
