@@ -21,6 +21,7 @@ from streamproc.embedded.clickhouse.request import Credentials
 _GIB = 1 << 30
 _URL_LIMIT = 1 << 20
 _BACKLOG = 512
+_READ_BUFFER = 1 << 20
 
 
 class StartError(Exception):
@@ -112,6 +113,7 @@ async def _serve(server: Server, listener: socket.socket, ready: str, grace: flo
         auto_decompress=False,
         max_line_size=_URL_LIMIT,
         max_field_size=_URL_LIMIT,
+        read_bufsize=_READ_BUFFER,
         shutdown_timeout=grace,
     )
     await runner.setup()

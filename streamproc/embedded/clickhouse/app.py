@@ -16,15 +16,13 @@ from streamproc.embedded.clickhouse import errors
 from streamproc.embedded.clickhouse.encoding import chosen, encode
 from streamproc.embedded.clickhouse.engine import Engine
 from streamproc.embedded.clickhouse.errors import ClickHouseError
-from streamproc.embedded.clickhouse.execute import Body, Executor, Outcome
+from streamproc.embedded.clickhouse.execute import Body, Executor
 from streamproc.embedded.clickhouse.formats import content_type
 from streamproc.embedded.clickhouse.request import Credentials, Request, read_credentials, read_request
 from streamproc.embedded.clickhouse.session import Sessions
 from streamproc.embedded.clickhouse.spool import Spool
 
 _log = logging.getLogger(__name__)
-_SMALL_RESPONSE = 1 << 20
-_WRITE_PIECE = 256 << 10
 _MAX_FIELD = 16 << 20
 
 
@@ -81,21 +79,27 @@ class Server:
 
     async def _answer(self, http: web.Request, headers: CIMultiDict[str]) -> web.StreamResponse:
         self._authenticate(read_credentials(http.query, http.headers))
-        body = Body(Spool(self._spool_directory))
+        body, output, encoded = (Body(self._spool()), self._spool(), self._spool())
         try:
             request = await self._read(http, body)
             headers["X-ClickHouse-Query-Id"] = request.query_id
             loop = asyncio.get_running_loop()
-            outcome, payload, encoding = await loop.run_in_executor(self._threads, self._run, request, body)
+            outcome = await loop.run_in_executor(self._threads, self._executor.execute, request, body, output)
+            encoding = chosen(request.accept_encoding) if request.compress_response and output.size else None
+            if encoding is not None:
+                await loop.run_in_executor(self._threads, _encode, encoding, output, encoded)
+                headers["Content-Encoding"] = encoding
+            headers["X-ClickHouse-Timezone"] = self._engine.timezone
+            headers["X-ClickHouse-Format"] = outcome.format
+            headers["X-ClickHouse-Summary"] = json.dumps(outcome.result.summary(output.size), separators=(",", ":"))
+            headers["Content-Type"] = content_type(outcome.format)
+            return await _send(http, headers, output if encoding is None else encoded)
         finally:
-            body.close()
-        headers["X-ClickHouse-Timezone"] = self._engine.timezone
-        headers["X-ClickHouse-Format"] = outcome.format
-        headers["X-ClickHouse-Summary"] = json.dumps(outcome.result.summary(), separators=(",", ":"))
-        headers["Content-Type"] = content_type(outcome.format)
-        if encoding is not None:
-            headers["Content-Encoding"] = encoding
-        return await _send(http, headers, payload)
+            for spool in (*body.spools(), output, encoded):
+                spool.close()
+
+    def _spool(self) -> Spool:
+        return Spool(self._spool_directory)
 
     def _authenticate(self, given: Credentials) -> None:
         known = self._credentials or Credentials()
@@ -109,12 +113,6 @@ class Server:
                 errors.AUTHENTICATION_FAILED,
                 f"{given.user}: Authentication failed: password is incorrect, or there is no user with such name.",
             )
-
-    def _run(self, request: Request, body: Body) -> tuple[Outcome, bytes | memoryview, str | None]:
-        outcome = self._executor.execute(request, body)
-        data = outcome.result.data
-        encoding = chosen(request.accept_encoding) if request.compress_response and len(data) else None
-        return outcome, encode(encoding, data) if encoding is not None else data, encoding
 
     async def _read(self, http: web.Request, body: Body) -> Request:
         if http.method == "POST" and http.content_type == "multipart/form-data":
@@ -133,7 +131,7 @@ class Server:
             if part.filename is None:
                 fields.append((part.name, await _field(part)))
                 continue
-            body.external[part.name] = Spool(self._spool_directory)
+            body.external[part.name] = self._spool()
             await _fill(body.external[part.name], part.read_chunk)
         everything = list(http.query.items()) + fields
         request = read_request(http.method, everything, http.headers, frozenset(body.external))
@@ -164,14 +162,20 @@ def _plain(text: str, status: int = 200, headers: CIMultiDict[str] | None = None
     return answer
 
 
-async def _send(http: web.Request, headers: CIMultiDict[str], data: bytes | memoryview) -> web.StreamResponse:
-    if len(data) <= _SMALL_RESPONSE:
-        return web.Response(body=bytes(data), headers=headers)
+def _encode(encoding: str, plain: Spool, encoded: Spool) -> None:
+    for piece in encode(encoding, plain.chunks()):
+        encoded.write(piece)
+    encoded.finish()
+
+
+async def _send(http: web.Request, headers: CIMultiDict[str], answer: Spool) -> web.StreamResponse:
+    if not answer.on_disk:
+        return web.Response(body=answer.head(answer.size), headers=headers)
     response = web.StreamResponse(headers=headers)
-    response.content_length = len(data)
+    response.content_length = answer.size
     await response.prepare(http)
-    view = memoryview(data)
-    for start in range(0, len(view), _WRITE_PIECE):
-        await response.write(bytes(view[start : start + _WRITE_PIECE]))
+    pieces = answer.chunks()
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        await response.write(piece)
     await response.write_eof()
     return response

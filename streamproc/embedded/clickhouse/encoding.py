@@ -1,8 +1,8 @@
 """Content encodings: bodies are read to the end of their last frame, and a cut or broken one is an error."""
 
-import gzip
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import lz4.frame
 import zstandard
@@ -93,27 +93,33 @@ _DECODERS: dict[str, Callable[[Iterable[bytes]], Iterator[bytes]]] = {
 }
 
 
-def _encode_lz4(data: bytes | memoryview) -> bytes:
-    return bytes(lz4.frame.compress(data))
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
 
 
-def _encode_zstd(data: bytes | memoryview) -> bytes:
-    return zstandard.ZstdCompressor(level=1).compress(data)
+class _Lz4Compressor:
+    """lz4's frame compressor in the shape of the others."""
+
+    def __init__(self) -> None:
+        self._frame = lz4.frame.LZ4FrameCompressor()
+        self._begun = False
+
+    def compress(self, data: bytes, /) -> bytes:
+        start = b"" if self._begun else self._frame.begin()
+        self._begun = True
+        return bytes(start + self._frame.compress(data))
+
+    def flush(self) -> bytes:
+        return bytes(self._frame.flush())
 
 
-def _encode_gzip(data: bytes | memoryview) -> bytes:
-    return gzip.compress(data, _RESPONSE_LEVEL, mtime=0)
-
-
-def _encode_deflate(data: bytes | memoryview) -> bytes:
-    return zlib.compress(data, _RESPONSE_LEVEL)
-
-
-_ENCODERS: dict[str, Callable[[bytes | memoryview], bytes]] = {
-    "lz4": _encode_lz4,
-    "zstd": _encode_zstd,
-    "gzip": _encode_gzip,
-    "deflate": _encode_deflate,
+_COMPRESSORS: dict[str, Callable[[], _Compressor]] = {
+    "lz4": _Lz4Compressor,
+    "zstd": lambda: zstandard.ZstdCompressor(level=1).compressobj(),
+    "gzip": lambda: zlib.compressobj(_RESPONSE_LEVEL, zlib.DEFLATED, _GZIP),
+    "deflate": lambda: zlib.compressobj(_RESPONSE_LEVEL, zlib.DEFLATED, _DEFLATE),
 }
 
 
@@ -121,10 +127,14 @@ def chosen(accept_encoding: str) -> str | None:
     """The first encoding of Accept-Encoding that this server speaks."""
     for offered in accept_encoding.split(","):
         name, _, weight = offered.strip().lower().partition(";")
-        if name.strip() in _ENCODERS and weight.replace(" ", "") not in ("q=0", "q=0.0"):
+        if name.strip() in _COMPRESSORS and weight.replace(" ", "") not in ("q=0", "q=0.0"):
             return name.strip()
     return None
 
 
-def encode(encoding: str, data: bytes | memoryview) -> bytes:
-    return _ENCODERS[encoding](data)
+def encode(encoding: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """One frame of an encoding that `chosen` returned."""
+    compressor = _COMPRESSORS[encoding]()
+    for chunk in chunks:
+        yield compressor.compress(chunk)
+    yield compressor.flush()

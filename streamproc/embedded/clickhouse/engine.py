@@ -1,5 +1,6 @@
 """The chDB engine of this process: one data directory, and a fresh connection with clean settings for each request."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streamproc.embedded.clickhouse.errors import ClickHouseError
+from streamproc.embedded.clickhouse.spool import CHUNK, Spool
 
 # Imported by name: the stub that chDB ships leaves out most of this module.
 _chdb: Any = import_module("chdb._chdb")
@@ -20,23 +22,20 @@ _SERVER_SETTINGS = {
     "mark_cache_size": 256 << 20,
     "uncompressed_cache_size": 0,
 }
-_COPY_LIMIT = 1 << 20
 
 
 @dataclass
 class Result:
-    """What a statement gave: bytes in the format asked for, and the figures of X-ClickHouse-Summary."""
+    """The figures of X-ClickHouse-Summary."""
 
-    data: bytes | memoryview = b""
     read_rows: int = 0
     read_bytes: int = 0
     written_rows: int = 0
     written_bytes: int = 0
     result_rows: int = 0
     elapsed_ns: int = 0
-    keep: Any = None  # owns the memory that `data` looks into
 
-    def summary(self) -> dict[str, str]:
+    def summary(self, result_bytes: int) -> dict[str, str]:
         return {
             "read_rows": str(self.read_rows),
             "read_bytes": str(self.read_bytes),
@@ -44,7 +43,7 @@ class Result:
             "written_bytes": str(self.written_bytes),
             "total_rows_to_read": "0",
             "result_rows": str(self.result_rows),
-            "result_bytes": str(len(self.data)),
+            "result_bytes": str(result_bytes),
             "elapsed_ns": str(self.elapsed_ns),
         }
 
@@ -75,13 +74,19 @@ class Connection:
     def close(self) -> None:
         self._handle.close()
 
-    def run(self, text: bytes | str, output_format: str, params: Mapping[str, str] | None = None) -> Result:
-        """Run one statement that needs no data."""
+    def run(self, text: bytes | str, output_format: str = "Null", output: Spool | None = None) -> Result:
+        """Run one statement that needs no data, and put what it answers into `output`."""
         with _engine_errors():
-            answer = self._handle.query(text, output_format, params=dict(params or {}))
+            answer = self._handle.query(text, output_format)
             if answer.has_error():
                 raise ClickHouseError.from_engine(answer.error_message())
-        result = Result(
+        if output is not None and answer.size():
+            memory = answer.get_memview()
+            view = memory.view()
+            # In pieces: one copy of a big result would hold the interpreter's lock, and so every other request.
+            for start in range(0, len(view), CHUNK):
+                output.write(bytes(view[start : start + CHUNK]))
+        return Result(
             read_rows=answer.storage_rows_read(),
             read_bytes=answer.storage_bytes_read(),
             written_rows=answer.rows_written(),
@@ -89,12 +94,22 @@ class Connection:
             result_rows=answer.rows_read(),
             elapsed_ns=int(answer.elapsed() * 1e9),
         )
-        if answer.size() <= _COPY_LIMIT:
-            result.data = answer.bytes() if answer.size() else b""
-        else:
-            # A copy of a big result would hold the interpreter's lock, and with it every other request.
-            result.keep = (answer, answer.get_memview())
-            result.data = result.keep[1].view()
+
+    def stream(self, text: bytes, output_format: str, output: Spool) -> Result:
+        """Like `run`, block by block and so in little memory, for a SELECT in a format that is only rows."""
+        result = Result()
+        started = time.perf_counter_ns()
+        with _engine_errors():
+            blocks = self._handle.send_query(text, output_format)
+            while (block := self._handle.streaming_fetch_result(blocks)) is not None and block.size():
+                if block.has_error():
+                    raise ClickHouseError.from_engine(block.error_message())
+                output.write(block.bytes())
+                result.result_rows += block.rows_read()
+                # The engine counts what it has read from storage over the whole query, not by block.
+                result.read_rows = max(result.read_rows, block.storage_rows_read())
+                result.read_bytes = max(result.read_bytes, block.storage_bytes_read())
+        result.elapsed_ns = time.perf_counter_ns() - started
         return result
 
     def insert(self, head: bytes, data_format: str, chunks: Iterable[bytes]) -> Result:
@@ -122,38 +137,27 @@ class Connection:
         changes = [f"{name} = {quoted(value)}" for name, value in settings.items()]
         changes += [f"param_{name} = {quoted(value)}" for name, value in params.items()]
         if changes:
-            self.run("SET " + ", ".join(changes), "Null")
+            self.run("SET " + ", ".join(changes))
 
     def use(self, database: str) -> None:
-        self.run(f"USE {identifier(database)}", "Null")
+        self.run(f"USE {identifier(database)}")
 
 
 class Engine:
     """Opens the data directory, hands out connections and closes it."""
 
     def __init__(self, directory: Path, max_memory: int) -> None:
-        options = {
-            **_SERVER_SETTINGS,
-            "max_server_memory_usage": max_memory,
-        }
+        options = {**_SERVER_SETTINGS, "max_server_memory_usage": max_memory}
         self._path = str(directory)
         with _engine_errors():
             # Kept open: the engine lives as long as one connection does.
             self._main = _chdb.connect(self._path + "?" + "&".join(f"{k}={v}" for k, v in options.items()))
-        row = Connection(self._main).run("SELECT version(), timezone(), displayName()", "TSVRaw").data
-        self.version, self.timezone, self.display_name = bytes(row).decode().rstrip("\n").split("\t")
+            row = self._main.query("SELECT version(), timezone(), displayName()", "TSVRaw").bytes()
+        self.version, self.timezone, self.display_name = row.decode().rstrip("\n").split("\t")
 
     def connect(self) -> Connection:
         with _engine_errors():
             return Connection(_chdb.connect(self._path))
-
-    @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        connection = self.connect()
-        try:
-            yield connection
-        finally:
-            connection.close()
 
     def close(self) -> None:
         self._main.close()

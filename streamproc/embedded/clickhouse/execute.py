@@ -8,8 +8,9 @@ from pathlib import Path
 
 from streamproc.embedded.clickhouse import errors
 from streamproc.embedded.clickhouse.encoding import decode
-from streamproc.embedded.clickhouse.engine import Connection, Engine, Result, identifier
+from streamproc.embedded.clickhouse.engine import Connection, Engine, Result, identifier, quoted
 from streamproc.embedded.clickhouse.errors import ClickHouseError
+from streamproc.embedded.clickhouse.formats import is_only_rows
 from streamproc.embedded.clickhouse.request import Request
 from streamproc.embedded.clickhouse.session import Sessions
 from streamproc.embedded.clickhouse.spool import Spool
@@ -23,10 +24,11 @@ _READ_ONLY_HINT = (
 
 @dataclass
 class Outcome:
-    """A result and the format that it is in."""
+    """What a request gave: its answer, the format that it is in, and the figures."""
 
-    result: Result
+    output: Spool
     format: str
+    result: Result = field(default_factory=Result)
 
 
 @dataclass
@@ -36,10 +38,8 @@ class Body:
     main: Spool
     external: dict[str, Spool] = field(default_factory=dict)
 
-    def close(self) -> None:
-        self.main.close()
-        for spool in self.external.values():
-            spool.close()
+    def spools(self) -> list[Spool]:
+        return [self.main, *self.external.values()]
 
 
 @dataclass
@@ -50,15 +50,18 @@ class Executor:
     spool_directory: Path
     sessions: Sessions
 
-    def execute(self, request: Request, body: Body) -> Outcome:
+    def execute(self, request: Request, body: Body, output: Spool) -> Outcome:
         """Run the request; raises ClickHouseError with ClickHouse's code for everything that goes wrong."""
+        outcome = Outcome(output, request.default_format)
         try:
             plain = self._decoded(request.content_encoding, body.main)
             try:
-                return self._run(request, plain, body.external)
+                self._run(request, plain, body.external, outcome)
             finally:
                 if plain is not body.main:
                     plain.close()
+            output.finish()
+            return outcome
         except OSError as error:
             raise ClickHouseError(
                 errors.NOT_ENOUGH_SPACE, f"Cannot keep the request's data: {error.strerror or error}"
@@ -71,15 +74,14 @@ class Executor:
         plain = Spool(self.spool_directory)
         try:
             for piece in decode(encoding, raw.chunks()):
-                if plain.add(piece):
-                    plain.flush()
+                plain.write(piece)
             plain.finish()
         except BaseException:
             plain.close()
             raise
         return plain
 
-    def _run(self, request: Request, plain: Spool, external: dict[str, Spool]) -> Outcome:
+    def _run(self, request: Request, plain: Spool, external: dict[str, Spool], outcome: Outcome) -> None:
         prefix = request.query
         if prefix and plain.size:
             prefix += b"\n"
@@ -97,14 +99,13 @@ class Executor:
                 if session.pinned is not None and own.pop("readonly", "0") != "0":
                     _only_reads(connection, head)  # the setting itself could never be taken back
                 self._prepare(connection, request, own, external)
-                outcome = self._statement(connection, request, statement, _Data(prefix, plain))
+                outcome.result = self._statement(connection, statement, _Data(prefix, plain), outcome)
             except ClickHouseError as error:
                 session.forget(own)
                 if error.code == errors.READONLY and request.read_only:
                     error.message += _READ_ONLY_HINT
                 raise
             session.remember(statement, connection, own)
-            return outcome
 
     def _prepare(
         self, connection: Connection, request: Request, settings: dict[str, str], external: dict[str, Spool]
@@ -112,32 +113,31 @@ class Executor:
         if request.database:
             connection.use(request.database)
         if request.roles:
-            connection.run("SET ROLE " + ", ".join(identifier(role) for role in request.roles), "Null")
+            connection.run("SET ROLE " + ", ".join(identifier(role) for role in request.roles))
         for name, spool in external.items():
             _external_table(connection, request, name, spool)
         connection.apply(settings, request.params)
 
-    def _statement(self, connection: Connection, request: Request, statement: Statement, data: "_Data") -> Outcome:
+    def _statement(self, connection: Connection, statement: Statement, data: "_Data", outcome: Outcome) -> Result:
         if isinstance(statement, Insert):
-            chunks = data.chunks(statement.data_at)
-            return Outcome(connection.insert(statement.head, statement.format, chunks), request.default_format)
+            return connection.insert(statement.head, statement.format, data.chunks(statement.data_at))
         if isinstance(statement, InsertThroughInput):
-            return Outcome(self._through_input(connection, request, statement, data), request.default_format)
-        # Parameters were set on the connection already: `SET param_x` and the engine's own argument read alike.
-        result = connection.run(statement.text, request.default_format)
-        return Outcome(result, statement.format or request.default_format)
+            return self._through_input(connection, statement, data)
+        default = outcome.format
+        outcome.format = statement.format or default
+        if statement.selects and is_only_rows(outcome.format):
+            return connection.stream(statement.text, default, outcome.output)
+        return connection.run(statement.text, default, outcome.output)
 
-    def _through_input(
-        self, connection: Connection, request: Request, statement: InsertThroughInput, data: "_Data"
-    ) -> Result:
+    def _through_input(self, connection: Connection, statement: InsertThroughInput, data: "_Data") -> Result:
         """chDB streams data only into a plain INSERT, so that of input() is read from a file."""
         handle, path = tempfile.mkstemp(dir=self.spool_directory)
         try:
             with os.fdopen(handle, "wb") as file:
                 for chunk in data.chunks(statement.data_at):
                     file.write(chunk)
-            source = f"file('{path}', '{statement.format}'".encode()
-            return connection.run(statement.before + source + statement.after, request.default_format)
+            source = f"file({quoted(path)}, {quoted(statement.format)}".encode()
+            return connection.run(statement.before + source + statement.after)
         finally:
             Path(path).unlink()
 
@@ -183,6 +183,6 @@ def _external_table(connection: Connection, request: Request, name: str, spool: 
             )
         structure = ", ".join(f"_{at} {kind}" for at, kind in enumerate(types.split(","), 1))
     table = identifier(name)
-    connection.run(f"CREATE TEMPORARY TABLE {table} ({structure})", "Null")
+    connection.run(f"CREATE TEMPORARY TABLE {table} ({structure})")
     data_format = request.external.get(f"{name}_format", "TabSeparated")
     connection.insert(f"INSERT INTO {table}".encode(), data_format, spool.chunks())

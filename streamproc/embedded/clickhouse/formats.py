@@ -1,4 +1,4 @@
-"""The content type of each of ClickHouse's output formats."""
+"""What the server must know of ClickHouse's output formats: the content type, and which are rows and nothing else."""
 
 _TYPES = {
     "CSV": "text/csv; charset=UTF-8; header=absent",
@@ -26,3 +26,30 @@ def content_type(name: str) -> str:
     if name in _TYPES:
         return _TYPES[name]
     return next((kind for prefix, kind in _BY_PREFIX if name.startswith(prefix)), "application/octet-stream")
+
+
+# Without prefix, suffix or separators between blocks: the blocks of a result one after another are the result.
+_ONLY_ROWS = frozenset(
+    [
+        "native",
+        "rowbinary",
+        "tabseparated",
+        "tsv",
+        "tabseparatedraw",
+        "tsvraw",
+        "raw",
+        "csv",
+        "jsoneachrow",
+        "jsonlines",
+        "ndjson",
+        "jsoncompacteachrow",
+        "jsonstringseachrow",
+        "jsoncompactstringseachrow",
+        "tskv",
+        "msgpack",
+    ]
+)
+
+
+def is_only_rows(name: str) -> bool:
+    return name.lower() in _ONLY_ROWS

@@ -32,7 +32,7 @@ class Session:
             if connection is self.pinned:
                 connection.use("default")
             for text in self.replay:
-                connection.run(text, "Null")
+                connection.run(text)
             yield connection
         finally:
             if connection is not self.pinned:
@@ -50,7 +50,7 @@ class Session:
     def forget(self, own_settings: Iterable[str]) -> None:
         """What a request set for itself alone does not last on the session's own connection."""
         if self.pinned is not None and (names := sorted(own_settings)):
-            self.pinned.run("SET " + ", ".join(f"{name} = DEFAULT" for name in names), "Null")
+            self.pinned.run("SET " + ", ".join(f"{name} = DEFAULT" for name in names))
 
     def close(self) -> None:
         if self.pinned is not None:

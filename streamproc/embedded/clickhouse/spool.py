@@ -33,6 +33,11 @@ class Spool:
         self._file.write(self._pending)
         self._pending = bytearray()
 
+    def write(self, data: bytes) -> None:
+        """Take bytes, in a thread that may block."""
+        if self.add(data):
+            self.flush()
+
     def finish(self) -> None:
         """No more bytes come: what belongs into the file goes there."""
         if self._file is not None:

@@ -16,6 +16,7 @@ class Query:
     text: bytes
     first_word: str
     format: str | None = None
+    selects: bool = False
     temporary: bool = False
 
 
@@ -66,7 +67,7 @@ def _query(text: bytes, cursor: Cursor) -> Query:
     first = cursor.peek()
     word = first.raw.decode("ascii", "replace").upper() if first is not None and first.kind == "word" else ""
     output: str | None = None
-    temporary = False
+    temporary = inserts = False
     while (token := cursor.take()) is not None:
         if token.kind not in ("word", "mark") or token.depth:
             continue
@@ -79,7 +80,10 @@ def _query(text: bytes, cursor: Cursor) -> Query:
             output = _output_format(cursor) or output
         elif word == "CREATE" and token.is_word(b"TEMPORARY"):
             temporary = True
-    return Query(text, word, output, temporary)
+        elif token.is_word(b"INSERT"):
+            inserts = True
+    selects = word in ("SELECT", "WITH") and not inserts
+    return Query(text, word, output, selects, temporary)
 
 
 def _output_format(cursor: Cursor) -> str | None:
