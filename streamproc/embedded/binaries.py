@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +24,16 @@ def import_embedded(module: str, wheel: str, purpose: str) -> ModuleType:
         raise ConfigError(
             f"{purpose} needs the package {wheel}, which is not installed ({error}): {INSTALL_HINT}"
         ) from None
+
+
+def require_embedded(module: str, wheel: str, purpose: str) -> None:
+    """Check that a module of the `embedded` extra is installed, without loading it.
+
+    Raises:
+        ConfigError: it is not; the message says how to install it.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise ConfigError(f"{purpose} needs the package {wheel}, which is not installed: {INSTALL_HINT}")
 
 
 def executable(path: Path, wheel: str) -> str:

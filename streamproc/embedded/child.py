@@ -16,4 +16,9 @@ def bound_argv(argv: list[str]) -> list[str]:
 
 def own_argv(*arguments: str) -> list[str]:
     """A `streamproc` command in this interpreter."""
-    return [sys.executable, "-m", "streamproc.cli.main", *arguments]
+    return module_argv("streamproc.cli.main", *arguments)
+
+
+def module_argv(module: str, *arguments: str) -> list[str]:
+    """One of our modules as a program; `-P`, so that files in the current directory never shadow our packages."""
+    return [sys.executable, "-P", "-m", module, *arguments]

@@ -23,6 +23,8 @@ async def _ask(host: str, port: int, request: bytes, limit: int) -> bytes:
                 return await reader.read(limit)
             finally:
                 writer.close()
+                # The embedded broker waits for open connections when it stops, so this one must really be gone.
+                await writer.wait_closed()
     except (OSError, TimeoutError):
         return b""
 

@@ -14,6 +14,10 @@ class BrokerHandle(ServerProcess):
     def __init__(self, port: int) -> None:
         super().__init__(broker_argv(port), port, lambda: kafka_ready("127.0.0.1", port))
 
+    def stop(self, timeout_s: float = 0.2) -> None:
+        """As for any server, but soon killed: it waits for clients that are still connected, and saves nothing."""
+        super().stop(timeout_s)
+
     @property
     def bootstrap(self) -> str:
         """host:port for Kafka clients."""
