@@ -23,6 +23,7 @@ SEMVER_PATTERN: Final = (
     r"(0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)\.(?:0|[1-9][0-9]*)"
     rf"(?:-{_SEMVER_ID}(?:\.{_SEMVER_ID})*)?(?:\+[0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*)?"
 )
+_SUPPORTED_PATTERN: Final = SEMVER_PATTERN.replace("(0|[1-9][0-9]*)", SUPPORTED_MAJOR, 1)
 UUID_PATTERN: Final = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 #: Groups: year, month, day, hour, minute, second, decimals, offset.
 TIME_PATTERN: Final = (
@@ -43,7 +44,7 @@ NotNegative = Annotated[int, Meta(ge=0, le=INT64_MAX)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Uuid = Annotated[str, _text("UUID in its 8-4-4-4-12 form, either case", UUID_PATTERN)]
 Time = Annotated[str, _text("RFC 3339: T, an offset (Z or ±hh:mm), up to nine decimals; read as ms", TIME_PATTERN)]
-Version = Annotated[str, _text("semantic version; the major version must be 1", SEMVER_PATTERN)]
+Version = Annotated[str, _text("semantic version; the major version must be 1", _SUPPORTED_PATTERN)]
 #: Raw keeps the decimal text: a double would round it.
 Amount = Annotated[
     msgspec.Raw,
