@@ -1,0 +1,127 @@
+"""Slack messages (Block Kit) from notices: escaped, bounded, and with the ids of the transitions that they report."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from schemas.alerts import AlertState
+from streamproc.alerts.texts import time_text, value_text
+from streamproc.notify.grouping import Notice
+
+#: Slack's own limits: 150 in a header, 3,000 in a text, 50 blocks, 10 elements in a context.
+_HEADER: Final = 150
+_TEXT: Final = 2900
+#: Alerts shown in full, and lines in a digest.
+_SHOWN: Final = 4
+_LINES: Final = 15
+_MENTION: Final = re.compile(r"<[!@#][^>]*>?|@(?=channel|here|everyone)", re.IGNORECASE)
+_SPACE: Final = re.compile(r"[\s\x00-\x1f\x7f]+")
+_ICON: Final = {"critical": ":red_circle:", "warning": ":large_orange_circle:", "info": ":large_blue_circle:"}
+
+
+def escape(text: str, limit: int = _TEXT) -> str:
+    """Text from anywhere, made safe for Slack: no mentions, no control characters, `& < >` escaped, bounded."""
+    plain = _SPACE.sub(" ", _MENTION.sub("", text)).strip()
+    if len(plain) > limit:
+        plain = plain[: limit - 1] + "…"
+    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def render(notices: Sequence[Notice], links: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The body of one webhook call: `text` (the notification) and `blocks`.
+
+    `links` are label -> URL of things that exist; none by default. At most 500 notices (see grouping).
+    """
+    headline = _headline(notices)
+    blocks: list[dict[str, Any]] = [
+        {"type": "header", "text": {"type": "plain_text", "text": headline[:_HEADER], "emoji": True}}
+    ]
+    if len(notices) <= _SHOWN:
+        for notice in notices:
+            blocks.extend(_full(notice))
+    else:
+        blocks.append(_section(_digest(notices)))
+    if links:
+        blocks.append(_context([" · ".join(f"<{url}|{escape(label, 60)}>" for label, url in links.items())]))
+    blocks.append(_context(_ids(notices)))
+    text = headline if len(notices) > 1 else f"{headline}: {escape(notices[0].item.summary, 400)}"
+    return {"text": text, "blocks": blocks, "unfurl_links": False, "unfurl_media": False}
+
+
+def _word(notice: Notice) -> str:
+    return "still firing" if notice.reminder else notice.item.state.value
+
+
+def _headline(notices: Sequence[Notice]) -> str:
+    if len(notices) == 1:
+        item = notices[0].item
+        kind = item.severity.upper() if item.state is AlertState.FIRING else item.state.value.upper()
+        again = " (still firing)" if notices[0].reminder else ""
+        where = " ".join(f"{name} {value}" for name, value in item.labels.items())
+        return f"{kind}{again}: {escape(item.rule, 64)}{' · ' + escape(where, 40) if where else ''}"
+    counts = Counter(_word(notice) for notice in notices)
+    parts = ", ".join(f"{count:,} {word}" for word, count in sorted(counts.items()))
+    same = {(notice.item.metric, *notice.item.labels.items()) for notice in notices}
+    item = notices[0].item
+    where = " · ".join(f"{name} {value}" for name, value in item.labels.items()) if len(same) == 1 else ""
+    return f"{parts}: {escape(item.metric, 64)} {escape(where, 40)}".rstrip() if len(same) == 1 else f"Alerts: {parts}"
+
+
+def _full(notice: Notice) -> list[dict[str, Any]]:
+    item = notice.item
+    icon = ":white_check_mark:" if item.state is AlertState.RESOLVED else _ICON.get(item.severity, "")
+    lead = "Still firing, as of the last change: " if notice.reminder else ""
+    fields = {
+        "Value": value_text(item.value, item.unit),
+        "Threshold": f"{item.operator} {value_text(item.threshold, item.unit)}",
+        **item.labels,
+        "Window": _window(notice),
+        "Severity": item.severity,
+        "Rule": item.rule,
+    }
+    return [
+        _section(f"{icon} {lead}{escape(item.summary)}"),
+        {"type": "section", "fields": [_mrkdwn(f"*{escape(k, 60)}*\n{escape(v, 200)}") for k, v in fields.items()]},
+    ]
+
+
+def _window(notice: Notice) -> str:
+    item = notice.item
+    if not item.window_end_ms:
+        return "running total"
+    return f"{item.window} from {time_text(item.window_start_ms)}"
+
+
+def _digest(notices: Sequence[Notice]) -> str:
+    counts = Counter((notice.item.rule, _word(notice)) for notice in notices)
+    lines = [f"*{escape(rule, 64)}*: {count:,} {word}" for (rule, word), count in counts.most_common(_LINES)]
+    lines.append("")
+    for notice in notices[:_LINES]:
+        lines.append(f"• {_word(notice)}: {escape(notice.item.summary, 100)}")
+    if len(notices) > _LINES:
+        lines.append(f"… and {len(notices) - _LINES:,} more, all in gold.alerts")
+    return "\n".join(lines)[:_TEXT]
+
+
+def _ids(notices: Sequence[Notice]) -> list[str]:
+    """The ids of all transitions, in texts that Slack takes: a repeat can be recognised by them."""
+    per_text = _TEXT // 17
+    ids = [notice.item.transition_id for notice in notices]
+    texts = [" ".join(ids[start : start + per_text]) for start in range(0, len(ids), per_text)]
+    return [f"id {text}" for text in texts]
+
+
+def _mrkdwn(text: str) -> dict[str, Any]:
+    # verbatim: Slack must not turn what looks like a link or a name into one.
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def _section(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": _mrkdwn(text)}
+
+
+def _context(texts: Sequence[str]) -> dict[str, Any]:
+    return {"type": "context", "elements": [_mrkdwn(text) for text in texts]}
