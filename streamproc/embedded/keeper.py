@@ -154,7 +154,8 @@ class Keeper:
     def _failure(self, error: StreamprocError) -> PartFailedError:
         lines = self._journal.tail(self.part.name)
         text = str(error)
-        if lines:
+        # The error of a job that the part needs brings its own lines.
+        if lines and "\n" not in text:
             text += "; its last lines:\n" + "\n".join(f"    {line}" for line in lines)
         path = self._journal.log_path(self.part.name)
         return PartFailedError(f"{text}\n    (whole log: {path})" if path else text)

@@ -47,6 +47,6 @@ def redis_argv(port: int, data_dir: Path, host: str = "127.0.0.1", persist: bool
         "maxmemory-policy": "noeviction",
         # A full disk must not stop writes of values that can be made again.
         "stop-writes-on-bgsave-error": "no",
-        "loglevel": "notice",
+        "loglevel": "warning",
     }
     return [redis_binary(), *(word for name, value in options.items() for word in (f"--{name}", value))]
