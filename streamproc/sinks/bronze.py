@@ -1,0 +1,135 @@
+"""Bronze: every record as it came, one insert a batch, and the point where the archive goes on after a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.topics import COST_EVENTS, USER_EVENTS, VIDEO_STATUS
+from streamproc.sinks.clickhouse_client import ClickHouse
+from streamproc.sinks.native_block import DATETIME_MS, Column, blobs, block, integers, same_integer, same_text, texts
+
+#: Contract topic -> bronze table.
+TABLES: Final[dict[str, str]] = {
+    USER_EVENTS: "bronze.user_events",
+    VIDEO_STATUS: "bronze.video_status",
+    COST_EVENTS: "bronze.cost_events",
+}
+
+COLUMNS: Final = ("topic", "partition", "log_id", "offset", "kafka_timestamp", "key", "payload", "error")
+
+#: Kafka keeps topics for 7 days: what came before cannot be read again, so the search for the last record ends here.
+_RECENT_DAYS: Final = 9
+
+
+@dataclass(frozen=True, slots=True)
+class BronzeBatch:
+    """Records of one partition of one log, in offset order; the sequences are equally long and not empty.
+
+    `timestamps` are Kafka's, epoch ms; a null key or value is b"". `errors` is empty if all records are valid,
+    else one text a record ('' = valid).
+    """
+
+    topic: str
+    partition: int
+    log_id: str
+    offsets: Sequence[int]
+    timestamps: Sequence[int]
+    keys: Sequence[bytes]
+    payloads: Sequence[bytes]
+    errors: Sequence[str] = ()
+
+    @property
+    def token(self) -> str:
+        """Deduplication token: a retry of the same batch changes nothing, neither here nor behind the views."""
+        return f"{self.topic}:{self.partition}:{self.log_id}:{self.offsets[0]}-{self.offsets[-1]}"
+
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of COLUMNS; the payloads stay the bytes they were."""
+        rows = len(self.offsets)
+        return (
+            same_text("topic", self.topic, rows),
+            same_integer("partition", "UInt32", self.partition, rows),
+            same_text("log_id", self.log_id, rows),
+            integers("offset", "UInt64", self.offsets),
+            integers("kafka_timestamp", DATETIME_MS, self.timestamps),
+            blobs("key", self.keys),
+            blobs("payload", self.payloads),
+            texts("error", self.errors) if self.errors else ("error", "String", bytes(rows)),
+        )
+
+
+def encode(batches: Sequence[BronzeBatch]) -> bytes:
+    """Batches of one topic as one Native block."""
+    each = [batch.columns() for batch in batches]
+    joined = [
+        (columns[0][0], columns[0][1], b"".join(data for _, _, data in columns)) for columns in zip(*each, strict=True)
+    ]
+    return block(joined, sum(len(batch.offsets) for batch in batches))
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePoint:
+    """Where the archive of one log stands: its last record as it lies in bronze, and the log time there (epoch ms)."""
+
+    topic: str
+    partition: int
+    log_id: str
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    payload: bytes
+    max_timestamp_ms: int
+
+
+class BronzeSink:
+    """Writes batches, and reads where to go on. The caller retries; a repeated or re-cut batch doubles nothing."""
+
+    def __init__(self, clickhouse: ClickHouse) -> None:
+        self._clickhouse = clickhouse
+
+    async def write(self, batches: Sequence[BronzeBatch]) -> None:
+        """One insert of batches of one topic (one a partition). An insert costs the server about 50 ms of CPU whatever
+        its size (three parts, two views), so few and large ones: 1,000 rows 48 us a row, 50,000 rows 7 us.
+
+        Raises:
+            ValueError: no batch, or batches of several topics.
+            KeyError: the topic has no bronze table.
+            RetryableError, PermanentError: with a reason; the insert may have been applied all the same.
+        """
+        topics = {batch.topic for batch in batches}
+        if len(topics) != 1:
+            raise ValueError(f"one insert takes one topic, not {sorted(topics)}")
+        token = ";".join(batch.token for batch in batches)
+        await self._clickhouse.insert(TABLES[topics.pop()], COLUMNS, encode(batches), token)
+
+    async def restore_points(self, topic: str, partition: int) -> list[RestorePoint]:
+        """One point per log of this partition, the log written last first; empty if nothing was archived.
+
+        Raises:
+            KeyError: the topic has no bronze table.
+            RetryableError, PermanentError: with a reason.
+        """
+        for condition in (f"AND ingested_at >= now() - INTERVAL {_RECENT_DAYS} DAY", ""):
+            logs = await self._clickhouse.rows(
+                f"""SELECT log_id, max(offset), toUnixTimestamp64Milli(max(kafka_timestamp)), max(ingested_at) AS newest
+                    FROM {TABLES[topic]}
+                    WHERE topic = {{topic:String}} AND partition = {{partition:UInt32}} {condition}
+                    GROUP BY log_id ORDER BY newest DESC""",  # noqa: S608 (names of ours, values bound)
+                {"topic": topic, "partition": partition},
+            )
+            if logs:
+                return [await self._point(topic, partition, *log[:3]) for log in logs]
+        return []
+
+    async def _point(self, topic: str, partition: int, log_id: str, offset: int, max_ms: int) -> RestorePoint:
+        found = await self._clickhouse.rows(
+            f"""SELECT toUnixTimestamp64Milli(kafka_timestamp), key, payload FROM {TABLES[topic]}
+                WHERE topic = {{topic:String}} AND partition = {{partition:UInt32}}
+                  AND log_id = {{log_id:String}} AND offset = {{offset:UInt64}} LIMIT 1""",  # noqa: S608 (as above)
+            {"topic": topic, "partition": partition, "log_id": log_id, "offset": offset},
+            bytes_columns=("key", "payload"),
+        )
+        timestamp_ms, key, payload = found[0]
+        return RestorePoint(topic, partition, log_id, offset, timestamp_ms, key, payload, max_ms)

@@ -1,0 +1,106 @@
+"""A ClickHouse connection with every setting explicit, made on first use, whose errors are sorted by who must act."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final
+
+import clickhouse_connect
+
+from streamproc.config import Settings
+from streamproc.sinks.clickhouse_errors import sort_clickhouse_error
+
+#: Defaults differ between server versions (async_insert is 1 in 26.x, 0 before), so none is relied upon.
+INSERT_SETTINGS: Final[dict[str, int]] = {
+    "async_insert": 0,
+    "wait_for_async_insert": 1,
+    # The retry of an insert into bronze must not double rows behind its views.
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    # Events of many days may come in one insert; refusing it would block the stream behind one strange producer.
+    "max_partitions_per_insert_block": 0,
+    # The answer's status is known only when the insert is done, so that no error hides behind a 200.
+    "wait_end_of_query": 1,
+}
+
+
+class ClickHouse:
+    """Inserts and queries over HTTP, for one event loop. Safe for concurrent use; nothing is retried here."""
+
+    def __init__(self, url: str, timeout_s: float = 20.0, connect_timeout_s: float = 5.0) -> None:
+        self._url = url
+        self._timeout_s = timeout_s
+        self._connect_timeout_s = connect_timeout_s
+        self._client: Any = None
+        self._connecting = asyncio.Lock()
+
+    @classmethod
+    def of(cls, settings: Settings) -> ClickHouse:
+        """The connection that the settings name."""
+        return cls(settings.clickhouse_url.get_secret_value())
+
+    async def insert(self, table: str, columns: Sequence[str], block: bytes, token: str = "") -> None:
+        """Insert one Native block. With a token, a repetition of the same insert changes nothing; without, it is not
+        deduplicated at all: an absolute value written again after a table was emptied must arrive.
+
+        Raises:
+            RetryableError, PermanentError: with a reason; the insert may have been applied all the same.
+        """
+        settings: dict[str, Any] = {**INSERT_SETTINGS, "insert_deduplicate": 1 if token else 0}
+        if token:
+            settings["insert_deduplication_token"] = token
+        try:
+            client = await self._connected()
+            async with asyncio.timeout(self._timeout_s):
+                await client.raw_insert(table, columns, block, settings=settings, fmt="Native")
+        except Exception as error:
+            raise sort_clickhouse_error(error) from error
+
+    async def rows(
+        self, sql: str, parameters: dict[str, Any] | None = None, bytes_columns: Sequence[str] = ()
+    ) -> list[tuple[Any, ...]]:
+        """All rows of a query; String columns named in `bytes_columns` come as bytes.
+
+        Raises:
+            RetryableError, PermanentError: with a reason.
+        """
+        formats = dict.fromkeys(bytes_columns, "bytes")
+        try:
+            client = await self._connected()
+            result = await client.query(sql, parameters=parameters, column_formats=formats)
+        except Exception as error:
+            raise sort_clickhouse_error(error) from error
+        return [tuple(row) for row in result.result_rows]
+
+    async def command(self, sql: str) -> None:
+        """Run a statement without a result (DDL).
+
+        Raises:
+            RetryableError, PermanentError: with a reason.
+        """
+        try:
+            client = await self._connected()
+            await client.command(sql)
+        except Exception as error:
+            raise sort_clickhouse_error(error) from error
+
+    async def close(self) -> None:
+        """Close the connections. Safe to call twice."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def _connected(self) -> Any:
+        # Made on first use: creating a client asks the server for its version, and the server may be away at start.
+        async with self._connecting:
+            if self._client is None:
+                self._client = await clickhouse_connect.get_async_client(
+                    dsn=self._url,
+                    autogenerate_session_id=False,
+                    connect_timeout=self._connect_timeout_s,
+                    send_receive_timeout=self._timeout_s,
+                    compress=False,
+                    show_clickhouse_errors=True,
+                    query_retries=0,
+                )
+            return self._client

@@ -1,0 +1,169 @@
+"""Windows into ClickHouse: cells first, then values, absolute and versioned, so that any repetition gives the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from schemas.results import ALL, Cell, MetricValue
+from streamproc.sinks.clickhouse_client import ClickHouse
+from streamproc.sinks.native_block import DATETIME_MS, blobs, block, integers, nullable_floats, texts
+
+CellKey = tuple[str, str, str, str, int]
+"""measure, dimension, dimension_value, size, start_ms (ignored for size 'all')."""
+
+#: Bounds of one insert: large enough that its fixed cost does not matter, small enough for any server's memory.
+MAX_ROWS: Final = 50_000
+MAX_BYTES: Final = 16 * 1024 * 1024
+#: Keys in one IN list.
+_KEYS_PER_QUERY: Final = 500
+
+_CELL_COLUMNS: Final = ("measure", "dimension", "dimension_value", "size", "start_ms", "source", "version", "data")
+_WINDOW_COLUMNS: Final = (
+    "metric",
+    "window",
+    "window_start",
+    "dimension",
+    "dimension_value",
+    "value",
+    "count",
+    "sum_e4",
+    "status",
+    "late",
+    "version",
+    "updated_at",
+)
+_ENTITY_COLUMNS: Final = ("metric", "entity", "value", "count", "sum_e4", "version", "updated_at")
+_SELECT_CELLS: Final = f"SELECT {', '.join(_CELL_COLUMNS)} FROM meta.window_sources FINAL WHERE "  # noqa: S608
+# The partition is a function of the key, so that FINAL need not merge across partitions.
+_FINAL: Final = " SETTINGS do_not_merge_across_partitions_select_final = 1"
+
+
+class WindowsSink:
+    """Writes to meta.window_sources, gold.windows and gold.entities, and reads cells back. The caller retries."""
+
+    def __init__(self, clickhouse: ClickHouse) -> None:
+        self._clickhouse = clickhouse
+
+    async def write(self, cells: Sequence[Cell], values: Sequence[MetricValue]) -> None:
+        """Cells first, so that what gold shows can always be derived from stored cells; then values.
+
+        Raises:
+            RetryableError, PermanentError: with a reason; a part may have been applied, and may be written again.
+        """
+        for part in _parts(cells):
+            await self._clickhouse.insert("meta.window_sources", _CELL_COLUMNS, _encode_cells(part))
+        windows = [value for value in values if value.size != ALL]
+        for first in range(0, len(windows), MAX_ROWS):
+            block_of = _encode_windows(windows[first : first + MAX_ROWS])
+            await self._clickhouse.insert("gold.windows", _WINDOW_COLUMNS, block_of)
+        entities = [value for value in values if value.size == ALL]
+        for first in range(0, len(entities), MAX_ROWS):
+            block_of = _encode_entities(entities[first : first + MAX_ROWS])
+            await self._clickhouse.insert("gold.entities", _ENTITY_COLUMNS, block_of)
+
+    async def load_cells(self, keys: Iterable[CellKey]) -> list[Cell]:
+        """All sources' newest cells of these windows; for size 'all' every part of the entity, whatever its start.
+
+        Raises:
+            RetryableError, PermanentError: with a reason.
+        """
+        wanted = set(keys)
+        windows = sorted(key for key in wanted if key[3] != ALL)
+        totals = sorted({key[:3] for key in wanted if key[3] == ALL})
+        cells: list[Cell] = []
+        for first in range(0, len(windows), _KEYS_PER_QUERY):
+            listed = ",".join(_tuple(key) for key in windows[first : first + _KEYS_PER_QUERY])
+            where = f"(measure, dimension, dimension_value, size, start_ms) IN ({listed})"
+            cells += await self._select(where)
+        for first in range(0, len(totals), _KEYS_PER_QUERY):
+            listed = ",".join(_tuple(key) for key in totals[first : first + _KEYS_PER_QUERY])
+            cells += await self._select(f"(measure, dimension, dimension_value) IN ({listed}) AND size = '{ALL}'")
+        return cells
+
+    async def load_since(self, starts: Mapping[str, int], measures: Iterable[str] = ()) -> list[Cell]:
+        """All cells of each size whose start is at or after the given epoch ms; only of `measures` if there are any.
+
+        Raises:
+            RetryableError, PermanentError: with a reason.
+        """
+        by_size = " OR ".join(f"(size = {_text(size)} AND start_ms >= {int(start)})" for size, start in starts.items())
+        if not by_size:
+            return []
+        names = ",".join(_text(measure) for measure in measures)
+        return await self._select((f"measure IN ({names}) AND " if names else "") + f"({by_size})")
+
+    async def _select(self, where: str) -> list[Cell]:
+        rows = await self._clickhouse.rows(_SELECT_CELLS + where + _FINAL, bytes_columns=("data",))
+        return [Cell(*row) for row in rows]
+
+
+def _parts(cells: Sequence[Cell]) -> Iterator[Sequence[Cell]]:
+    first, size = 0, 0
+    for index, cell in enumerate(cells):
+        size += len(cell.data)
+        if index - first >= MAX_ROWS or (size > MAX_BYTES and index > first):
+            yield cells[first:index]
+            first, size = index, len(cell.data)
+    if first < len(cells):
+        yield cells[first:]
+
+
+def _encode_cells(cells: Sequence[Cell]) -> bytes:
+    return block(
+        (
+            texts("measure", [cell.measure for cell in cells]),
+            texts("dimension", [cell.dimension for cell in cells]),
+            texts("dimension_value", [cell.dimension_value for cell in cells]),
+            texts("size", [cell.size for cell in cells]),
+            integers("start_ms", "Int64", [cell.start_ms for cell in cells]),
+            texts("source", [cell.source for cell in cells]),
+            integers("version", "UInt64", [cell.version for cell in cells]),
+            blobs("data", [cell.data for cell in cells]),
+        ),
+        len(cells),
+    )
+
+
+def _encode_windows(values: Sequence[MetricValue]) -> bytes:
+    return block(
+        (
+            texts("metric", [value.metric for value in values]),
+            texts("window", [value.size for value in values]),
+            integers("window_start", "DateTime('UTC')", [value.window_start_ms // 1000 for value in values]),
+            texts("dimension", [value.dimension for value in values]),
+            texts("dimension_value", [value.dimension_value for value in values]),
+            nullable_floats("value", [value.value for value in values]),
+            integers("count", "UInt64", [value.count for value in values]),
+            integers("sum_e4", "Int64", [value.sum_e4 for value in values]),
+            texts("status", [value.status for value in values]),
+            integers("late", "UInt64", [value.late for value in values]),
+            integers("version", "UInt64", [value.version for value in values]),
+            integers("updated_at", DATETIME_MS, [value.updated_at_ms for value in values]),
+        ),
+        len(values),
+    )
+
+
+def _encode_entities(values: Sequence[MetricValue]) -> bytes:
+    return block(
+        (
+            texts("metric", [value.metric for value in values]),
+            texts("entity", [value.dimension_value for value in values]),
+            nullable_floats("value", [value.value for value in values]),
+            integers("count", "UInt64", [value.count for value in values]),
+            integers("sum_e4", "Int64", [value.sum_e4 for value in values]),
+            integers("version", "UInt64", [value.version for value in values]),
+            integers("updated_at", DATETIME_MS, [value.updated_at_ms for value in values]),
+        ),
+        len(values),
+    )
+
+
+def _text(value: str) -> str:
+    """A string literal of ClickHouse's SQL."""
+    return "'" + value.encode("utf-8", "replace").decode().replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _tuple(key: Sequence[str | int]) -> str:
+    return "(" + ",".join(_text(part) if isinstance(part, str) else str(int(part)) for part in key) + ")"
