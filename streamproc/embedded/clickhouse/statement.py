@@ -102,6 +102,7 @@ def _only_semicolons_follow(text: bytes, cursor: Cursor) -> None:
 
 def _insert(text: bytes, cursor: Cursor) -> Statement:
     first = cursor.take()
+    begin = first.start if first is not None else 0
     cursor.take_word(b"INTO")
     cursor.take_word(b"TABLE")
     if cursor.take_word(b"FUNCTION") is None:
@@ -114,9 +115,9 @@ def _insert(text: bytes, cursor: Cursor) -> Statement:
         if token.depth or token.kind not in ("word", "mark"):
             continue
         if token.is_word(b"VALUES"):
-            return Insert(text[first.start if first else 0 : token.start], "Values", token.end)
+            return Insert(text[begin : token.start], "Values", token.end)
         if token.is_word(b"FORMAT"):
-            return _insert_with_format(text, token, cursor)
+            return _insert_with_format(text, begin, token, cursor)
         following = cursor.peek()
         if token.is_word(b"FROM") and following is not None and following.is_word(b"INFILE"):
             raise ClickHouseError(errors.UNKNOWN_TYPE_OF_QUERY, "Query has infile and was send directly to server")
@@ -135,11 +136,11 @@ def _table_name(cursor: Cursor) -> None:
         token = cursor.peek()
 
 
-def _insert_with_format(text: bytes, at: Token, cursor: Cursor) -> Insert:
+def _insert_with_format(text: bytes, begin: int, at: Token, cursor: Cursor) -> Insert:
     name = cursor.peek()
     if name is None or name.kind != "word":
         raise _syntax_error(text, at.end, "FORMAT needs a name")
-    head, end = text[: at.start], name.end
+    head, end = text[begin : at.start], name.end
     # One token further would be data: it is read only where the text itself says SETTINGS.
     if text[end:].lstrip()[:9].upper().rstrip() == b"SETTINGS":
         cursor.take()

@@ -1,0 +1,1 @@
+"""Conformance of the embedded ClickHouse server with what its clients use."""
