@@ -143,11 +143,10 @@ class Fields:
         if not self.has(name):
             return default
         raw = str(shown(self._nodes[name]))
-        match = _DURATION.match(raw)
+        match = _DURATION.match("0s" if raw == "0" else raw)
         if match:
             return int(match[1]) * _UNIT_MS[match[2]]
-        if raw != "0":
-            self.bad(name, "must be a duration: a whole number and one of ms, s, m, h, d (or 0)")
+        self.bad(name, "must be a duration: a whole number and one of ms, s, m, h, d (or 0)")
         return default
 
     def texts(self, name: str) -> tuple[str, ...] | None:
