@@ -1,0 +1,1 @@
+"""Tests of decoding against an independent reading of the rules."""

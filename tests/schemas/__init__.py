@@ -1,0 +1,1 @@
+"""Tests of the exported schemas, their examples, and the command that checks files."""
