@@ -11,6 +11,8 @@ CREATE DATABASE IF NOT EXISTS gold;
 -- Cells: one absolute value of one window as seen from one source; the higher version wins (schemas/results.Cell).
 -- They are kept as long as silver can bring in late events (180 days, costs 3 years) and a margin; entity totals
 -- (size 'all') for ever. A small granule makes a point lookup by key read 512 rows instead of 8192.
+-- fsync: measured, an insert of 10 to 1000 cells takes 10 to 40 ms with it and 7 to 11 ms without; at a few inserts a
+-- second in a task of their own that is nothing, and the cells survive a power cut even where the broker is memory only.
 CREATE TABLE IF NOT EXISTS meta.window_sources
 (
     measure          LowCardinality(String),
@@ -28,7 +30,8 @@ ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Milli(greatest(start_ms, 1577836800000), 'UTC'))
 ORDER BY (measure, dimension, dimension_value, size, start_ms, source)
 TTL toDateTime(written_at) + toIntervalDay(multiIf(size = 'all', 36500, measure LIKE '%cost%', 1110, 195))
-SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 512;
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 512,
+         fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- One row per dead letter, keyed by its source offset: a repeated write changes nothing.
 CREATE TABLE IF NOT EXISTS meta.dead_letters

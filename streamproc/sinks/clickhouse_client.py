@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -22,6 +23,26 @@ INSERT_SETTINGS: Final[dict[str, int]] = {
     # The answer's status is known only when the insert is done, so that no error hides behind a 200.
     "wait_end_of_query": 1,
 }
+
+# The driver warns about every refused connection; our callers count and report failures themselves, once.
+logging.getLogger("clickhouse_connect").setLevel(logging.ERROR)
+
+
+def sync_client(settings: Settings, timeout_s: float = 20.0) -> Any:
+    """A blocking clickhouse-connect client for command-line tools and threads; it connects at once.
+
+    Raises:
+        clickhouse_connect's errors, see `sort_clickhouse_error`.
+    """
+    return clickhouse_connect.get_client(
+        dsn=settings.clickhouse_url.get_secret_value(),
+        autogenerate_session_id=False,
+        connect_timeout=5,
+        send_receive_timeout=timeout_s,
+        compress=False,
+        show_clickhouse_errors=True,
+        query_retries=0,
+    )
 
 
 class ClickHouse:

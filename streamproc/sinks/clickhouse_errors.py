@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError, ProgrammingError
@@ -140,14 +140,20 @@ def sort_clickhouse_error(error: BaseException) -> RetryableError | PermanentErr
 
 
 def _without_code(error: BaseException, detail: str) -> RetryableError | PermanentError:
-    if isinstance(error, asyncio.TimeoutError | TimeoutError):
-        return RetryableError("timeout", detail)
+    chain = list(_chain(error))
+    if any(isinstance(each, TimeoutError) for each in chain) or "timed out" in detail:
+        return RetryableError("timeout", "no answer in time")
     if isinstance(error, OperationalError | OSError):
-        causes = (error.__cause__, error.__context__)
-        timed_out = any(isinstance(cause, TimeoutError) for cause in causes) or "timeout" in detail.lower()
-        return RetryableError("timeout" if timed_out else "connection", detail)
+        # The driver's text repeats its URL and the stack of libraries; the innermost one says what happened.
+        return RetryableError("connection", redact(str(chain[-1]))[:_LONGEST])
     if isinstance(error, ProgrammingError):
         return PermanentError("client_misuse", detail)
     if isinstance(error, ClickHouseError):
         return RetryableError(f"{UNKNOWN}_clickhouse", detail)
     return RetryableError(f"{UNKNOWN}_{type(error).__name__}", detail)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
