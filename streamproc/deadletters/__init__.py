@@ -1,0 +1,1 @@
+"""Dead letters: looking at them, and sending them again once each."""
