@@ -40,6 +40,12 @@ def _where(workers: list[tuple[str, Samples]], name: str, label: str, value: flo
     }
 
 
+def _firing(workers: list[tuple[str, Samples]]) -> int | None:
+    """Number of firing alerts as the workers say it; None if none of them does."""
+    known = [samples for _, samples in workers if "streamproc_alerts" in samples.by_name]
+    return int(sum(samples.total("streamproc_alerts", state="firing") for samples in known)) if known else None
+
+
 class Collector:
     """Knows the stack and remembers the last readings, so that counters become rates."""
 
@@ -94,6 +100,7 @@ class Collector:
             window_rows=self._counts[0] if self._counts else None,
             final_rows=self._counts[1] if self._counts else None,
             alerts=self._firing or [],
+            firing=_firing(workers),
             messages=list(self._journal.recent),
             recycles=self._supervisor.recycles,
         )

@@ -12,9 +12,9 @@ from rich.text import Text
 from streamproc.embedded.durations import format_duration
 from streamproc.view.snapshot import WINDOWS, Snapshot, shown_bytes, shown_number
 
-_SIDE_BY_SIDE = 118
+_SIDE_BY_SIDE = 124
 _STATE_STYLE = {"ready": "green", "starting": "yellow", "waiting": "red", "stopped": "dim"}
-_HEADINGS = {"1m": "this minute", "5m": "5 minutes", "1h": "this hour", "1d": "today (UTC)"}
+_HEADINGS = {"1m": "1m now", "5m": "5m now", "1h": "1h now", "1d": "UTC day"}
 
 
 def _rate(value: float | None) -> str:
@@ -51,18 +51,20 @@ def status_line(shot: Snapshot) -> str:
 
 
 def render(shot: Snapshot, width: int, height: int, links: str = "") -> RenderableType:
-    """The live view for a terminal of that size; messages are left out first where the height is short."""
-    processes = _processes(shot)
+    """The live view for a terminal of that size; fits 80 x 24, and shows more where there is room."""
+    header = [_header(shot), _alerts(shot)]
+    used = 7 + len(shot.troubles[:1]) + max(1, len(shot.alerts[:4])) + len(shot.live)
     if width >= _SIDE_BY_SIDE:
-        grid = Table.grid(padding=(0, 1))
-        grid.add_row(_metrics(shot), processes)
-        top: RenderableType = grid
-        used = len(shot.live) + 10
+        grid = Table.grid(padding=(0, 3))
+        grid.add_row(_metrics(shot), _processes(shot))
+        parts: list[RenderableType] = [*header, grid]
+    elif height - used >= len(shot.processes) + 3:
+        parts = [*header, _metrics(shot), _processes(shot)]
+        used += len(shot.processes) + 1
     else:
-        top = Group(_metrics(shot), processes)
-        used = len(shot.live) + len(shot.processes) + 14
-    parts: list[RenderableType] = [_header(shot), top, _alerts(shot)]
-    room = height - used - max(1, len(shot.alerts[:4])) - 3
+        parts = [*header, _metrics(shot), _processes_short(shot)]
+        used += 2
+    room = height - used - 4
     if room > 0 and shot.messages:
         parts.append(_messages(shot, min(room, 6), width))
     if links:
@@ -86,33 +88,24 @@ def _header(shot: Snapshot) -> RenderableType:
 
 def _metrics(shot: Snapshot) -> RenderableType:
     starts = [row.closed_start_s for row in shot.live if row.closed_start_s]
-    closed = f"{datetime.fromtimestamp(max(starts), UTC):%H:%M} closed" if starts else "last minute"
-    table = Table(title="Live values (Redis)" if shot.redis_up else "Redis is away", title_justify="left", expand=False)
-    table.add_column("metric", style="cyan", no_wrap=True)
-    table.add_column("unit", style="dim", no_wrap=True)
+    closed = f"{datetime.fromtimestamp(max(starts), UTC):%H:%M} closed" if starts else "1m closed"
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("live values (Redis)" if shot.redis_up else "Redis is away", style="cyan", no_wrap=True)
     table.add_column(closed, justify="right", no_wrap=True)
     for window in WINDOWS:
-        table.add_column(_HEADINGS[window], justify="right", no_wrap=True)
+        table.add_column(_HEADINGS[window], justify="right", no_wrap=True, min_width=7)
     for row in shot.live:
-        table.add_row(
-            row.metric.name,
-            row.metric.unit,
-            shown_number(row.closed),
-            *(shown_number(row.values.get(window, "")) for window in WINDOWS),
-        )
+        values = (shown_number(row.values.get(window, "")) for window in WINDOWS)
+        table.add_row(row.metric.name, shown_number(row.closed), *values)
     return table
 
 
 def _processes(shot: Snapshot) -> RenderableType:
-    table = Table(title="Processes", title_justify="left")
-    for name, justify in (
-        ("part", "left"),
-        ("state", "left"),
-        ("pid", "right"),
-        ("memory", "right"),
-        ("restarts", "right"),
-    ):
-        table.add_column(name, justify="right" if justify == "right" else "left", no_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("process", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("pid", "memory", "restarts"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in shot.processes:
         table.add_row(
             row.name,
@@ -124,9 +117,23 @@ def _processes(shot: Snapshot) -> RenderableType:
     return table
 
 
+def _processes_short(shot: Snapshot) -> RenderableType:
+    shown = [
+        Text.assemble(
+            (row.name, _STATE_STYLE.get(row.state, "")),
+            f" {shown_bytes(row.rss_bytes)}" if row.state == "ready" else f" {row.state}",
+            f" ({row.restarts} restarts)" if row.restarts else "",
+        )
+        for row in shot.processes
+    ]
+    return Text("  ").join(shown)
+
+
 def _alerts(shot: Snapshot) -> RenderableType:
-    windows = f"gold.windows: {_count(shot.window_rows)} rows, {_count(shot.final_rows)} final or corrected"
-    lines = [Text(windows if shot.clickhouse_up else "ClickHouse is away", style="" if shot.clickhouse_up else "red")]
+    if not shot.clickhouse_up:
+        count = "unknown number of" if shot.firing is None else str(shot.firing)
+        return Text(f"{count} alerts firing; what they are is known again when ClickHouse is back", style="yellow")
+    lines = [Text(f"gold.windows: {_count(shot.window_rows)} rows, {_count(shot.final_rows)} final or corrected")]
     if not shot.alerts:
         lines.append(Text("no alert is firing", style="green"))
     for alert in shot.alerts[:4]:

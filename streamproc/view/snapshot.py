@@ -65,6 +65,7 @@ class Snapshot:
     window_rows: int | None = None
     final_rows: int | None = None
     alerts: list[AlertRow] = field(default_factory=list)
+    firing: int | None = None
     messages: list[tuple[str, str]] = field(default_factory=list)
     recycles: int = 0
 
