@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from aiohttp import BodyPartReader, web
+from aiohttp import BodyPartReader, ClientPayloadError, web
 from aiohttp.web_exceptions import HTTPException
 from multidict import CIMultiDict
 
@@ -149,9 +149,13 @@ async def _field(part: BodyPartReader) -> str:
 
 
 async def _fill(spool: Spool, read: Callable[[], Awaitable[bytes]]) -> None:
-    while piece := await read():
-        if spool.add(piece):
-            await asyncio.to_thread(spool.flush)
+    try:
+        while piece := await read():
+            if spool.add(piece):
+                await asyncio.to_thread(spool.flush)
+    except (ConnectionError, ClientPayloadError) as error:
+        _log.info("the client went away within a body of %d bytes: nothing was run", spool.size)
+        raise ClickHouseError(errors.UNEXPECTED_END_OF_FILE, f"The body ended early: {error}") from error
     if spool.on_disk:
         await asyncio.to_thread(spool.finish)
 

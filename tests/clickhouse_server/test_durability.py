@@ -1,0 +1,133 @@
+"""What was acknowledged survives kill -9 and SIGTERM, and a repeated insert with the same token counts once."""
+
+import http.client
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clickhouse_server.http import Http
+from tests.support.clickhouse import ClickHouseHandle, start_clickhouse
+
+BATCH = 500
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def own(data_dir: Path) -> Iterator[ClickHouseHandle]:
+    """A server of the test's own, which it may kill."""
+    handle = start_clickhouse(data_dir)
+    yield handle
+    handle.kill()
+
+
+class Writer(threading.Thread):
+    """Inserts numbered batches until the server is gone; remembers which were acknowledged."""
+
+    def __init__(self, port: int, number: int) -> None:
+        super().__init__()
+        self.acknowledged: list[int] = []
+        self._port = port
+        self._number = number
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        for batch in range(self._number * 1_000_000, (self._number + 1) * 1_000_000):
+            rows = "".join(f"{batch}\t{row}\n" for row in range(BATCH))
+            try:
+                connection.request("POST", "/?query=INSERT+INTO+t+FORMAT+TSV", rows)
+                response = connection.getresponse()
+                response.read()
+            except (OSError, http.client.HTTPException):
+                return  # the server is gone: this batch was not acknowledged
+            if response.status == 200:
+                self.acknowledged.append(batch)
+
+
+def _write_until(own: ClickHouseHandle, batches: int) -> list[Writer]:
+    Http(own.port).ok("CREATE TABLE t (batch UInt64, row UInt32) ENGINE = MergeTree ORDER BY (batch, row)")
+    writers = [Writer(own.port, number) for number in range(3)]
+    for writer in writers:
+        writer.start()
+    deadline = time.monotonic() + 30
+    while sum(len(writer.acknowledged) for writer in writers) < batches and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return writers
+
+
+def _check_nothing_lost(data_dir: Path, writers: list[Writer]) -> None:
+    for writer in writers:
+        writer.join()
+    handle = start_clickhouse(data_dir)
+    try:
+        text = Http(handle.port).ok("SELECT batch, count(), uniqExact(row) FROM t GROUP BY batch")
+        found = {int(line.split("\t")[0]): line.split("\t")[1:] for line in text.splitlines()}
+        acknowledged = {batch for writer in writers for batch in writer.acknowledged}
+        assert len(acknowledged) >= 50
+        assert acknowledged <= set(found)
+        # Whole batches only, and none beyond those that were under way.
+        assert all(counts == [str(BATCH), str(BATCH)] for counts in found.values())
+        assert len(set(found) - acknowledged) <= len(writers)
+    finally:
+        assert handle.stop() == 0
+
+
+def test_kill_loses_nothing_acknowledged(own: ClickHouseHandle, data_dir: Path) -> None:
+    writers = _write_until(own, 60)
+    own.kill()
+    _check_nothing_lost(data_dir, writers)
+
+
+def test_graceful_stop_loses_nothing_acknowledged(own: ClickHouseHandle, data_dir: Path) -> None:
+    writers = _write_until(own, 60)
+    assert own.stop() == 0
+    _check_nothing_lost(data_dir, writers)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_waits_for_what_is_in_flight(own: ClickHouseHandle, number: signal.Signals) -> None:
+    answers: list[str] = []
+    slow = threading.Thread(target=lambda: answers.append(Http(own.port).ok("SELECT sleep(1.5), 'done'")))
+    slow.start()
+    busy = Http(own.port)
+    while busy.ok("SELECT count() FROM system.processes WHERE query LIKE '%sleep(1.5)%'") != "2\n":
+        time.sleep(0.01)
+    own.process.send_signal(number)
+    slow.join()
+    assert answers == ["0\tdone\n"]
+    assert own.process.wait(30) == 0
+
+
+def test_a_token_inserts_once_and_into_views_too(http: Http) -> None:
+    window = "SETTINGS non_replicated_deduplication_window = 1000"
+    http.ok(f"CREATE TABLE t (a UInt64, b UInt64) ENGINE = MergeTree ORDER BY a {window}")
+    http.ok(f"CREATE TABLE sums (k UInt64, s UInt64) ENGINE = SummingMergeTree ORDER BY k {window}")
+    http.ok("CREATE MATERIALIZED VIEW v TO sums AS SELECT a % 10 AS k, sum(b) AS s FROM t GROUP BY k")
+    data = "".join(f"{number}\t1\n" for number in range(1000))
+
+    def insert(body: str, token: str) -> None:
+        answer = http.insert(
+            "INSERT INTO t FORMAT TSV",
+            body,
+            insert_deduplication_token=token,
+            deduplicate_blocks_in_dependent_materialized_views="1",
+        )
+        assert answer.status == 200, answer.text
+
+    for _ in range(3):
+        insert(data, "first")
+    assert http.ok("SELECT count() FROM t") == "1000\n"
+    assert http.ok("SELECT sum(s) FROM sums") == "1000\n"
+    insert(data, "second")
+    assert http.ok("SELECT count() FROM t") == "2000\n"
+    assert http.ok("SELECT sum(s) FROM sums") == "2000\n"
+    statement = "INSERT INTO t SETTINGS insert_deduplication_token = 'second' FORMAT TSV"
+    assert http.insert(statement, data).status == 200
+    assert http.ok("SELECT count() FROM t") == "2000\n"
