@@ -1,0 +1,1 @@
+"""Columns of events in, cells and merged values out: pure event time and numbers, no Kafka, Redis or ClickHouse."""

@@ -1,0 +1,84 @@
+"""Records of the internal topics (MessagePack): cells on their way, progress, and where saved state lies.
+
+They are kept by time and never compacted: compaction keeps the last record written, which can be a zombie's.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import msgspec
+
+from schemas.results import Cell
+
+
+class Partials(msgspec.Struct, array_like=True):
+    """Cells of one source for one partition of `window-partials`."""
+
+    source: str
+    offset: int
+    cells: list[Cell]
+
+
+class Segment(msgspec.Struct, array_like=True):
+    """One message of `window-ids`: its offset there, and the newest log time (epoch ms) of the keys in it."""
+
+    offset: int
+    newest_ms: int
+    keys: int
+
+
+class Progress(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """How far a source is (`kind` 'progress'), and where its state as of exactly that offset lies ('snapshot').
+
+    `tail_hash` identifies the record at `offset`; `log_id` the log. `state_offsets` are messages of `window-state`
+    (chunks of the encoded state, in order), `ids` and `statuses` messages of `window-ids`. For `kind` 'merge' the
+    source is 'merge/PARTITION' and `offset` the first record of window-partials that is not yet stored everywhere.
+    """
+
+    kind: str
+    source: str
+    topic: str
+    partition: int
+    log_id: str
+    offset: int
+    wall_ms: int
+    log_time_ms: int = 0
+    max_event_ms: int = 0
+    tail_hash: str = ""
+    state_offsets: list[int] = []
+    ids: list[Segment] = []
+    statuses: list[Segment] = []
+
+
+class SavedState(msgspec.Struct, array_like=True):
+    """A source's open cells and the rest of its state, as of `offset`."""
+
+    source: str
+    offset: int
+    log_time_ms: int
+    max_event_ms: int
+    dimensions: dict[str, list[str]]
+    cells: list[Cell]
+
+
+_encoder = msgspec.msgpack.Encoder()
+encode = _encoder.encode
+decode_partials = msgspec.msgpack.Decoder(Partials).decode
+decode_progress = msgspec.msgpack.Decoder(Progress).decode
+decode_state = msgspec.msgpack.Decoder(SavedState).decode
+
+
+def source_name(topic: str, partition: int, log_id: str) -> str:
+    """The name of a source: topic (as contracts name it), partition and log identity."""
+    return f"{topic}/{partition}/{log_id}"
+
+
+def partition_of_source(topic: str, partition: int, partitions: int) -> int:
+    """Where a source's progress, state and ids lie; the same for every log of a topic's partition."""
+    return zlib.crc32(f"{topic}/{partition}".encode()) % partitions
+
+
+def partition_of_window(measure: str, dimension: str, entity_value: str, partitions: int) -> int:
+    """Where a window's cells go: one partition per measure and dimension; entities are spread by their value."""
+    return zlib.crc32(f"{measure}/{dimension}/{entity_value}".encode()) % partitions

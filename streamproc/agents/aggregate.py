@@ -1,0 +1,191 @@
+"""The aggregate agents: a fetched batch becomes columns, columns become cells; nothing here waits for a sink."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from aiokafka import TopicPartition
+
+from schemas.outcomes import DeadReason
+from streamproc.agents.fatal import die
+from streamproc.agents.flood import DEFAULT_LIMIT, PROBE_RECORDS, FloodGuard
+from streamproc.agents.log_reader import LogReader, record_hash
+from streamproc.agents.runtime import DeadLetter, SourceRuntime
+from streamproc.clock import monotonic
+from streamproc.config import Settings
+from streamproc.decode import Decoded, decode_batch
+from streamproc.logs import get_logger
+from streamproc.telemetry import (
+    AGGREGATE_SECONDS,
+    BATCH_RECORDS,
+    BYTES,
+    DECODE_SECONDS,
+    DUPLICATES,
+    EVENTS,
+    INVALID,
+    LATE,
+    LOST_OFFSETS,
+    PAUSED,
+    REPEATED,
+)
+from streamproc.windows.source import Outcome
+
+log = get_logger("aggregate")
+
+#: The event loop is given back after this many records (about 10 ms of work).
+SLICE: Final = 4096
+
+
+class Aggregator:
+    """Folds batches of the event topics into the states of their sources.
+
+    `on_pause(topic, partition, offset, paused)` is told when a topic pauses because nearly everything is bad.
+    """
+
+    def __init__(self, settings: Settings, on_pause: Callable[[str, int, int, bool], None]) -> None:
+        self.settings = settings
+        self.runtimes: dict[tuple[str, int], SourceRuntime] = {}
+        self.room = asyncio.Event()
+        self.room.set()
+        self.moved = asyncio.Event()
+        #: Set while partitions are being taken away: whoever waits in a body gives its batch up (it is read again).
+        self.revoked = asyncio.Event()
+        self.probe_interval_s = 60.0
+        self.progressed_at_s = monotonic()
+        self._on_pause = on_pause
+
+    def runtime(self, topic: str, partition: int) -> SourceRuntime:
+        """The runtime of a partition, made at its first assignment."""
+        found = self.runtimes.get((topic, partition))
+        if found is None:
+            limit = self.settings.dead_letter_limits.get(topic, DEFAULT_LIMIT)
+            found = self.runtimes[topic, partition] = SourceRuntime(topic, partition, guard=FloodGuard(limit))
+        return found
+
+    async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
+        """Fold one fetched batch; records at or below what is applied are skipped."""
+        runtime = self.runtimes.get((topic, partition))
+        if runtime is None:
+            log.info("batch of a partition that is no longer ours", topic=topic, partition=partition)
+            return
+        records = await self._unseen(runtime, records)
+        if not records:
+            return
+        if runtime.state is None:
+            runtime.open(record_hash(records[0]), self.settings.dedup_horizon_ms)
+            log.info("new log", topic=topic, partition=partition, log_id=runtime.log_id, offset=records[0].offset)
+        BATCH_RECORDS.labels(topic).observe(len(records))
+        start = 0
+        while start < len(records):
+            taken = await self._fold(runtime, records[start : start + SLICE])
+            if not taken:
+                return
+            start += taken
+            await asyncio.sleep(0)
+            await self.room.wait()
+
+    async def _unseen(self, runtime: SourceRuntime, records: list[Any]) -> list[Any]:
+        """The records after the last one applied; a hole before them is proven, or ends the process."""
+        expected = runtime.next_offset
+        if records[0].offset < expected:
+            records = list(itertools.dropwhile(lambda record: record.offset < expected, records))
+        if records and runtime.state is not None and records[0].offset > expected:
+            await self._prove_hole(runtime, expected, records[0].offset)
+        return records
+
+    async def _prove_hole(self, runtime: SourceRuntime, expected: int, offset: int) -> None:
+        """Ask the log itself: transaction markers leave holes, retention loses records, anything else is our fault."""
+        tp = TopicPartition(self.settings.topic(runtime.topic), runtime.partition)
+        async with LogReader(self.settings.bootstrap_servers) as reader:
+            begins = (await reader.beginning([tp]))[tp]
+            found = (await reader.first_records({tp: max(expected, begins)}))[tp]
+        if found is None or found.offset < offset:
+            die(f"{runtime.topic}/{runtime.partition}: offset {offset} came where {expected} was due")
+        if begins > expected:
+            LOST_OFFSETS.labels(runtime.topic).inc(begins - expected)
+            log.error(
+                "records were deleted before they were read",
+                topic=runtime.topic,
+                partition=runtime.partition,
+                lost_offsets=begins - expected,
+            )
+
+    async def _fold(self, runtime: SourceRuntime, records: list[Any]) -> int:
+        """Decode and apply one slice; returns how many records were taken.
+
+        Fewer than given while nearly everything is bad; 0 if the partition was taken away meanwhile.
+        """
+        topic = runtime.topic
+        began = monotonic()
+        values = [record.value for record in records]
+        decoded = decode_batch(topic, values)
+        decoded_at = monotonic()
+        if decoded.dead and runtime.guard.would_flood(len(decoded.dead), len(records)):
+            if len(records) > PROBE_RECORDS:
+                return await self._fold(runtime, records[:PROBE_RECORDS])
+            if not await self._pause(runtime, decoded, records):
+                return 0
+        assert runtime.state is not None
+        kafka_ms = np.fromiter((record.timestamp for record in records), dtype=np.int64, count=len(records))
+        folding_at = monotonic()
+        outcome = runtime.state.apply(records[-1].offset, kafka_ms, decoded.ok, decoded.columns)
+        self.progressed_at_s = done = monotonic()
+        runtime.tail = records[-1]
+        self._dead_letters(runtime, decoded, outcome, records)
+        runtime.guard.add(len(decoded.dead) + len(outcome.future), len(records))
+        self.moved.set()
+        DECODE_SECONDS.labels(topic).inc(decoded_at - began)
+        AGGREGATE_SECONDS.labels(topic).inc(done - folding_at)
+        EVENTS.labels(topic).inc(len(records))
+        BYTES.labels(topic).inc(sum(len(value) for value in values if value))
+        self._count(topic, outcome)
+        return len(records)
+
+    @staticmethod
+    def _count(topic: str, outcome: Outcome) -> None:
+        if outcome.duplicates:
+            DUPLICATES.labels(topic).inc(outcome.duplicates)
+        if outcome.repeated:
+            REPEATED.labels(topic).inc(outcome.repeated)
+        for size, late in outcome.late.items():
+            if late:
+                LATE.labels(topic, size).inc(late)
+
+    def _dead_letters(self, runtime: SourceRuntime, decoded: Decoded, outcome: Outcome, records: list[Any]) -> None:
+        bad = [(position, reason, text) for position, reason, text in decoded.dead]
+        bad += [
+            (int(decoded.ok[i]), DeadReason.FUTURE_EVENT, "occurred_at is more than 300 s ahead of the log's time")
+            for i in outcome.future
+        ]
+        for position, reason, text in sorted(bad, key=lambda item: item[0]):
+            INVALID.labels(runtime.topic, reason.value).inc()
+            if records[position].offset > runtime.dead_until:
+                runtime.dead.append(DeadLetter(records[position], reason.value, text))
+
+    async def _pause(self, runtime: SourceRuntime, decoded: Decoded, records: list[Any]) -> bool:
+        """Wait while nearly everything is bad: a small probe passes every so often, the rest stays in the topic."""
+        topic, partition, offset = runtime.topic, runtime.partition, records[0].offset
+        log.error(
+            "nearly every record is bad: the topic is paused and probed",
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            reason=decoded.dead[0][2],
+            limit=runtime.guard.limit,
+            probe_every_s=self.probe_interval_s,
+        )
+        PAUSED.labels(topic).set(1)
+        self._on_pause(topic, partition, offset, True)
+        try:
+            await asyncio.wait_for(self.revoked.wait(), self.probe_interval_s)
+        except TimeoutError:
+            self.progressed_at_s = monotonic()
+            return True
+        finally:
+            PAUSED.labels(topic).set(0)
+            self._on_pause(topic, partition, offset, False)
+        return False

@@ -1,0 +1,256 @@
+"""Flush and snapshot: changed cells go to `window-partials`, then progress is recorded; state is saved now and then.
+
+The order is the promise: cells and dead letters are acknowledged before the progress record that says so, and a
+snapshot is written only after everything up to its offset was acknowledged. A process that dies in between is followed
+by one that starts from the last snapshot and sends the same cells, stamped alike, once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import Final
+
+from schemas import internal, topics
+from schemas.internal import Progress, SavedState, Segment
+from schemas.results import ALL, Cell
+from streamproc.agents.aggregate import Aggregator
+from streamproc.agents.log_reader import record_hash
+from streamproc.agents.publisher import Message, Publisher
+from streamproc.agents.runtime import DeadLetter, SourceRuntime
+from streamproc.clock import monotonic, now_ms
+from streamproc.config import Settings
+from streamproc.telemetry import FLUSH_SECONDS, FLUSHED_CELLS, OPEN_CELLS, SNAPSHOT_SECONDS
+
+CHUNK_BYTES: Final = 512 * 1024
+_KEY_BYTES: Final = 24
+_MAX_SEGMENTS: Final = 64
+_FULL_SNAPSHOT_S: Final = 12 * 3600.0
+#: With this many records folded since the last successful flush, agents wait: the broker is not taking our cells.
+_MAX_UNFLUSHED_DEAD: Final = 20_000
+
+
+@dataclass(slots=True)
+class _Cut:
+    """What one source has to send, as of one offset; taken without awaiting."""
+
+    runtime: SourceRuntime
+    messages: list[Message]
+    progress: Progress
+    cells: int
+    snapshot: _Snapshot | None = None
+
+
+@dataclass(slots=True)
+class _Snapshot:
+    state: bytes
+    ids: bytes
+    statuses: bytes
+    full: bool = field(default=False)
+
+
+class Flusher:
+    """Sends what the aggregator changed; one flush at a time, over all sources of this worker."""
+
+    def __init__(self, settings: Settings, aggregator: Aggregator, publisher: Publisher) -> None:
+        self.settings = settings
+        self.aggregator = aggregator
+        self.publisher = publisher
+        self._partitions = settings.partitions
+        self._lock = asyncio.Lock()
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Flush every `flush_interval_s` until `finish`. Never cancel it: a cut that is not sent would be lost."""
+        while not self._stopping.is_set():
+            began = monotonic()
+            await self.flush()
+            spent = monotonic() - began
+            # Under load a flush takes longer; never spend more than about half the time in it.
+            pause = max(self.settings.flush_interval_s - spent, spent, 0.01)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+
+    async def finish(self) -> None:
+        """The last flush, with everything saved; `run` ends."""
+        self._stopping.set()
+        await self.flush(everything=True)
+
+    async def flush(self, everything: bool = False) -> None:
+        """One flush; with `everything`, large cells do not wait and every source is saved."""
+        async with self._lock:
+            now_s = monotonic()
+            cuts = [
+                cut
+                for runtime in list(self.aggregator.runtimes.values())
+                if (cut := self._cut(runtime, now_s, everything)) is not None
+            ]
+            if not cuts:
+                return
+            messages = [message for cut in cuts for message in cut.messages]
+            if sum(len(cut.runtime.dead) for cut in cuts) + len(messages) > _MAX_UNFLUSHED_DEAD:
+                self.aggregator.room.clear()
+            await self.publisher.send_all(messages)
+            self.aggregator.room.set()
+            await self.publisher.send_all([self._progress_message(cut.progress) for cut in cuts])
+            for cut in cuts:
+                cut.runtime.dead_until = max(cut.runtime.dead_until, cut.progress.offset)
+                if cut.snapshot is not None:
+                    await self._save(cut)
+            FLUSHED_CELLS.inc(sum(cut.cells for cut in cuts))
+            FLUSH_SECONDS.observe(monotonic() - now_s)
+
+    def _cut(self, runtime: SourceRuntime, now_s: float, everything: bool) -> _Cut | None:
+        """What this source has to send now; no await between reading the offset and the cells."""
+        state = runtime.state
+        if state is None or state.offset < 0:
+            return None
+        save = everything or now_s >= runtime.save_due_s
+        if state.offset == runtime.reported_offset and not state.dirty and not save:
+            return None
+        if runtime.tail is not None:
+            runtime.tail_hash = record_hash(runtime.tail)
+            runtime.tail = None
+        cells = state.take_dirty(now_s, everything or save)
+        dead, runtime.dead = runtime.dead, []
+        runtime.reported_offset = state.offset
+        cut = _Cut(
+            runtime,
+            self._cell_messages(runtime, cells) + [self._dead_message(runtime, letter) for letter in dead],
+            runtime.progress("progress", now_ms()),
+            len(cells),
+        )
+        if save:
+            cut.snapshot = self._snapshot(runtime, now_s)
+        state.evict()
+        OPEN_CELLS.labels(runtime.topic).set(len(state.cells))
+        return cut
+
+    def _cell_messages(self, runtime: SourceRuntime, cells: list[Cell]) -> list[Message]:
+        """Cells by partition of window-partials, in messages of bounded size."""
+        assert runtime.state is not None
+        groups: dict[int, list[Cell]] = {}
+        for cell in cells:
+            entity = cell.dimension_value if cell.size == ALL else ""
+            place = internal.partition_of_window(cell.measure, cell.dimension, entity, self._partitions)
+            groups.setdefault(place, []).append(cell)
+        messages = []
+        topic = self.settings.topic(topics.WINDOW_PARTIALS)
+        key = runtime.source.encode()
+        for place, group in groups.items():
+            for part in _bounded(group):
+                value = internal.encode(internal.Partials(runtime.source, runtime.state.offset, part))
+                messages.append(Message(topic, place, key, value))
+        return messages
+
+    def _dead_message(self, runtime: SourceRuntime, letter: DeadLetter) -> Message:
+        record = letter.record
+        headers = (
+            ("error", letter.error.encode()),
+            ("reason", letter.reason.encode()),
+            ("topic", runtime.topic.encode()),
+            ("partition", str(runtime.partition).encode()),
+            ("log_id", runtime.log_id.encode()),
+            ("offset", str(record.offset).encode()),
+            ("kafka_timestamp", str(record.timestamp).encode()),
+            ("key", record.key or b""),
+        )
+        place = internal.partition_of_source(runtime.topic, runtime.partition, self._partitions)
+        topic = self.settings.topic(topics.DEAD_LETTERS)
+        return Message(topic, place, runtime.topic.encode(), record.value or b"", headers)
+
+    def _progress_message(self, progress: Progress) -> Message:
+        place = internal.partition_of_source(progress.topic, progress.partition, self._partitions)
+        topic = self.settings.topic(topics.WINDOW_PROGRESS)
+        return Message(topic, place, progress.source.encode(), internal.encode(progress))
+
+    def _snapshot(self, runtime: SourceRuntime, now_s: float) -> _Snapshot | None:
+        """The state to save, or None (with the due time moved on) if only the pointer to the last one is renewed."""
+        assert runtime.state is not None
+        state = runtime.state
+        # Spread over sources, so that not all are saved at once.
+        jitter = (hash(runtime.source) % 100) / 400
+        runtime.save_due_s = now_s + self.settings.snapshot_interval_s * (1 - jitter)
+        full = now_s - runtime.saved_fully_at_s > _FULL_SNAPSHOT_S
+        saved = SavedState(
+            runtime.source,
+            state.offset,
+            state.log_time_ms,
+            state.max_event_ms,
+            {name: index.values for name, index in state.dimensions.items()},
+            [] if state.offset == runtime.saved_offset and not full else state.all_cells(),
+        )
+        if not saved.cells and state.offset == runtime.saved_offset and not full:
+            return _Snapshot(b"", b"", b"")
+        if full or len(runtime.ids) > _MAX_SEGMENTS:
+            runtime.ids.clear()
+            state.ids.take_journal()
+            ids = state.ids.dump(state.log_time_ms)
+        else:
+            ids = state.ids.take_journal()
+        if full or len(runtime.statuses) > _MAX_SEGMENTS:
+            runtime.statuses.clear()
+            state.statuses.take_journal()
+            statuses = state.statuses.dump(state.log_time_ms)
+        else:
+            statuses = state.statuses.take_journal()
+        return _Snapshot(internal.encode(saved), ids, statuses, full)
+
+    async def _save(self, cut: _Cut) -> None:
+        """Write ids, state and at last the record that points to them."""
+        began = monotonic()
+        runtime, snapshot, progress = cut.runtime, cut.snapshot, cut.progress
+        assert snapshot is not None
+        place = internal.partition_of_source(runtime.topic, runtime.partition, self._partitions)
+        if snapshot.state:
+            runtime.ids += await self._save_keys(place, runtime, snapshot.ids, progress)
+            runtime.statuses += await self._save_keys(place, runtime, snapshot.statuses, progress)
+            horizon = self.settings.dedup_horizon_ms
+            runtime.ids = [s for s in runtime.ids if s.newest_ms >= progress.log_time_ms - horizon]
+            chunks = [snapshot.state[i : i + CHUNK_BYTES] for i in range(0, len(snapshot.state), CHUNK_BYTES)]
+            progress.state_offsets = await self.publisher.send_all(
+                [Message(self.settings.topic(topics.WINDOW_STATE), place, runtime.source.encode(), c) for c in chunks]
+            )
+            runtime.saved_offset = progress.offset
+            if snapshot.full:
+                runtime.saved_fully_at_s = began
+        elif runtime.saved is not None:
+            progress.state_offsets = runtime.saved.state_offsets
+        else:
+            return
+        progress.kind = "snapshot"
+        progress.ids, progress.statuses = list(runtime.ids), list(runtime.statuses)
+        await self.publisher.send_all([self._progress_message(progress)])
+        runtime.saved = progress
+        SNAPSHOT_SECONDS.observe(monotonic() - began)
+
+    async def _save_keys(self, place: int, runtime: SourceRuntime, packed: bytes, progress: Progress) -> list[Segment]:
+        """Packed keys in messages of bounded size; each message is packed by itself."""
+        total = len(packed) // _KEY_BYTES
+        size = CHUNK_BYTES // _KEY_BYTES
+        parts = [
+            b"".join(
+                packed[8 * (column * total + i) : 8 * (column * total + min(i + size, total))] for column in range(3)
+            )
+            for i in range(0, total, size)
+        ]
+        topic = self.settings.topic(topics.WINDOW_IDS)
+        offsets = await self.publisher.send_all([Message(topic, place, runtime.source.encode(), p) for p in parts])
+        return [
+            Segment(offset, progress.log_time_ms, len(part) // _KEY_BYTES)
+            for offset, part in zip(offsets, parts, strict=True)
+        ]
+
+
+def _bounded(cells: list[Cell]) -> list[list[Cell]]:
+    """Cells in lists of about CHUNK_BYTES at the most (one large cell alone may be larger)."""
+    parts: list[list[Cell]] = [[]]
+    size = 0
+    for cell in cells:
+        if size > CHUNK_BYTES and parts[-1]:
+            parts.append([])
+            size = 0
+        parts[-1].append(cell)
+        size += len(cell.data) + 120
+    return parts

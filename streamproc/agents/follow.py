@@ -1,0 +1,88 @@
+"""Following an internal topic from beside the group: every worker sees all of its records, in order per partition."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streamproc.agents.log_reader import LogReader
+from streamproc.clock import monotonic
+from streamproc.config import Settings
+from streamproc.logs import get_logger
+
+log = get_logger("follow")
+
+
+class Follower:
+    """Gives each record of a topic to `take`, beginning `back` records before the end (None: at the beginning).
+
+    `caught_up` is set once all that was there at the start has been given.
+    """
+
+    def __init__(self, settings: Settings, topic: str, take: Callable[[Any], None], back: int | None) -> None:
+        self.caught_up = asyncio.Event()
+        self.records = 0
+        self._settings = settings
+        self._topic = settings.topic(topic)
+        self._take = take
+        self._back = back
+        self._reached: dict[TopicPartition, int] = {}
+
+    async def run(self) -> None:
+        """Follow for ever, across broker restarts; ends by cancellation."""
+        while True:
+            try:
+                await self._follow()
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning("following a topic was interrupted; trying again", topic=self._topic, error=repr(error))
+                await asyncio.sleep(1.0)
+
+    async def _follow(self) -> None:
+        ends = await self._ends()
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.bootstrap_servers,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=500,
+            metadata_max_age_ms=15_000,
+        )
+        await consumer.start()
+        try:
+            consumer.assign(list(ends))
+            for tp, (begin, end) in ends.items():
+                start = begin if self._back is None else max(begin, end - self._back)
+                known = self._reached.get(tp)
+                # A log that became shorter is a new one: begin again.
+                self._reached[tp] = start if known is None or known > end else max(known, begin)
+                consumer.seek(tp, self._reached[tp])
+            checked_at = monotonic()
+            while True:
+                batches = await consumer.getmany(timeout_ms=500, max_records=2000)
+                for tp, records in batches.items():
+                    for record in records:
+                        self._take(record)
+                    self.records += len(records)
+                    self._reached[tp] = records[-1].offset + 1
+                if not self.caught_up.is_set() and all(self._reached[tp] >= end for tp, (_, end) in ends.items()):
+                    self.caught_up.set()
+                if monotonic() - checked_at > 30.0:
+                    checked_at = monotonic()
+                    if await self._changed(ends):
+                        return
+        finally:
+            await consumer.stop()
+
+    async def _ends(self) -> dict[TopicPartition, tuple[int, int]]:
+        async with LogReader(self._settings.bootstrap_servers) as reader:
+            tps = [TopicPartition(self._topic, number) for number in await reader.partitions(self._topic)]
+            begins = await reader.beginning(tps)
+            return {tp: (begins[tp], await reader.end(tp)) for tp in tps}
+
+    async def _changed(self, ends: dict[TopicPartition, tuple[int, int]]) -> bool:
+        """Whether partitions were added, or a log became shorter than what was read of it (a new log)."""
+        now = await self._ends()
+        return set(now) != set(ends) or any(self._reached[tp] > end for tp, (_, end) in now.items())

@@ -1,0 +1,125 @@
+"""The bounded hand-over to one sink: only which windows changed is kept, their newest value is read when it is written.
+
+A sink that is down therefore costs one key per window, whatever the rate; it slows nothing but itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Final, Generic, TypeVar
+
+from streamproc.clock import monotonic
+from streamproc.errors import PermanentError, RetryableError
+from streamproc.logs import get_logger
+from streamproc.telemetry import SINK_ERRORS, SINK_RETRIES, SINK_SECONDS, SINK_UP, SINK_WRITES, WAITING
+
+log = get_logger("sink")
+
+K = TypeVar("K", bound=Hashable)
+
+_MAX_PAUSE_S: Final = 5.0
+_BLOCKED_PAUSE_S: Final = 15.0
+
+
+class Handover(Generic[K]):
+    """Keys that wait for one sink, and the task that writes them.
+
+    `write(keys)` builds what is newest for these keys and writes it; it raises RetryableError or PermanentError.
+    `on_confirmed(keys)` is told what was written.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        write: Callable[[list[K]], Awaitable[None]],
+        *,
+        max_keys: int,
+        min_interval_s: float,
+        on_confirmed: Callable[[list[K]], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.pending: dict[K, None] = {}
+        self.inflight: dict[K, None] = {}
+        self.up = True
+        self.blocked = ""
+        self._write = write
+        self._max_keys = max_keys
+        self._min_interval_s = min_interval_s
+        self._on_confirmed = on_confirmed
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __contains__(self, key: K) -> bool:
+        return key in self.pending or key in self.inflight
+
+    def __len__(self) -> int:
+        return len(self.pending) + len(self.inflight)
+
+    def add(self, key: K) -> None:
+        """This key's value changed."""
+        self.pending[key] = None
+        self._idle.clear()
+        self._wake.set()
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until nothing waits any more; False if that took too long."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        return self._idle.is_set()
+
+    async def run(self) -> None:
+        """Write for ever; ends by cancellation only. Nothing is dropped."""
+        failures = 0
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self.pending:
+                began = monotonic()
+                failures = 0 if await self._write_some() else failures + 1
+                WAITING.labels(self.name).set(len(self))
+                pause = self._min_interval_s - (monotonic() - began)
+                if failures:
+                    longest = _BLOCKED_PAUSE_S if self.blocked else _MAX_PAUSE_S
+                    pause = min(longest, 0.1 * 2**failures) * (0.5 + random.random() / 2)
+                if pause > 0:
+                    await asyncio.sleep(pause)
+            self._idle.set()
+
+    async def _write_some(self) -> bool:
+        keys = [key for key, _ in zip(self.pending, range(self._max_keys), strict=False)]
+        for key in keys:
+            del self.pending[key]
+            self.inflight[key] = None
+        began = monotonic()
+        try:
+            await self._write(keys)
+        except (RetryableError, PermanentError) as error:
+            self._failed(error)
+            # What changed meanwhile is newest anyway; the rest goes back.
+            self.pending = {**self.inflight, **self.pending}
+            return False
+        finally:
+            self.inflight = {}
+        SINK_SECONDS.labels(self.name).observe(monotonic() - began)
+        SINK_WRITES.labels(self.name).inc(len(keys))
+        if not self.up:
+            log.warning("sink is back", sink=self.name)
+        self.up, self.blocked = True, ""
+        SINK_UP.labels(self.name).set(1)
+        if self._on_confirmed is not None:
+            self._on_confirmed(keys)
+        return True
+
+    def _failed(self, error: RetryableError | PermanentError) -> None:
+        kind = "permanent" if isinstance(error, PermanentError) else "retryable"
+        SINK_ERRORS.labels(self.name, kind, error.reason).inc()
+        SINK_RETRIES.labels(self.name).inc()
+        blocked = error.reason if kind == "permanent" else ""
+        if self.up or blocked != self.blocked:
+            log.error("sink does not take writes; values are held back", sink=self.name, kind=kind, error=str(error))
+        self.up, self.blocked = False, blocked
+        SINK_UP.labels(self.name).set(0)

@@ -1,0 +1,123 @@
+"""Reading a log beside the consumer group: single records, first records, and ranges, without moving any group."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streamproc.clock import monotonic
+from streamproc.errors import RetryableError
+
+
+def record_hash(record: Any) -> str:
+    """Identity of a record: offset, timestamp, key and value."""
+    digest = hashlib.blake2b(digest_size=8)
+    digest.update(f"{record.offset}/{record.timestamp}/".encode())
+    digest.update(record.key or b"")
+    digest.update(b"/")
+    digest.update(record.value or b"")
+    return digest.hexdigest()
+
+
+class LogReader:
+    """A consumer without a group. Use as an async context manager."""
+
+    def __init__(self, bootstrap: list[str]) -> None:
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            metadata_max_age_ms=15_000,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._consumer.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._consumer.stop()
+
+    async def partitions(self, topic: str) -> list[int]:
+        """Partition numbers of a topic, [] if it is not known."""
+        await self._consumer._client.force_metadata_update()
+        return sorted(self._consumer.partitions_for_topic(topic) or set())
+
+    async def beginning(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """First offset of each partition."""
+        found = await self._consumer.beginning_offsets(list(tps))
+        return dict(found)
+
+    async def end(self, tp: TopicPartition) -> int:
+        """Offset after the last record. Read from a fetch: the embedded broker's own answer is its last batch's base."""
+        guess = (await self._consumer.end_offsets([tp]))[tp]
+        found = (await self.first_records({tp: guess}))[tp]
+        mark: int = self._consumer.highwater(tp) or 0
+        return max(int(guess) if found is None else int(found.offset) + 1, mark)
+
+    async def first_records(
+        self, positions: dict[TopicPartition, int], timeout_s: float = 30.0
+    ) -> dict[TopicPartition, Any | None]:
+        """The first record at or after each position; None where the log ends there.
+
+        The embedded broker's end offsets are off by one, so emptiness is read from a fetch's high watermark.
+
+        Raises:
+            RetryableError: the broker did not answer for every partition in time.
+        """
+        consumer = self._consumer
+        found: dict[TopicPartition, Any | None] = {}
+        if not positions:
+            return found
+        consumer.assign(list(positions))
+        for tp, offset in positions.items():
+            consumer.seek(tp, offset)
+        deadline = monotonic() + timeout_s
+        while len(found) < len(positions):
+            waiting = [tp for tp in positions if tp not in found]
+            batch = await consumer.getmany(*waiting, timeout_ms=200, max_records=1)
+            for tp, records in batch.items():
+                found[tp] = records[0]
+                consumer.pause(tp)
+            for tp in waiting:
+                mark = consumer.highwater(tp)
+                if tp not in found and mark is not None and mark <= positions[tp]:
+                    found[tp] = None
+            if monotonic() > deadline:
+                raise RetryableError("broker_slow", f"no answer for {[tp for tp in positions if tp not in found]}")
+        return found
+
+    async def read_from(
+        self, tp: TopicPartition, start: int, stop: int | None = None, timeout_s: float = 60.0
+    ) -> list[Any]:
+        """Records from `start` up to `stop` (exclusive) or to the end of the log as it is now.
+
+        Raises:
+            RetryableError: the broker did not answer in time.
+        """
+        consumer = self._consumer
+        consumer.assign([tp])
+        consumer.seek(tp, start)
+        records: list[Any] = []
+        deadline = monotonic() + timeout_s
+        end = stop
+        while True:
+            batch = await consumer.getmany(tp, timeout_ms=200, max_records=5000)
+            records.extend(batch.get(tp, []))
+            if end is None:
+                end = consumer.highwater(tp)
+            position = await consumer.position(tp)
+            if end is not None and position >= end:
+                break
+            if monotonic() > deadline:
+                raise RetryableError("broker_slow", f"no answer for {tp}")
+            await asyncio.sleep(0)
+        return [record for record in records if stop is None or record.offset < stop]

@@ -1,0 +1,290 @@
+"""The merge agent: cells of all sources become windows, windows become values for Redis, ClickHouse and the rules."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from schemas import internal
+from schemas.results import ALL, SIZES_MS, Cell, MetricValue
+from streamproc.agents.handover import Handover
+from streamproc.agents.log_reader import record_hash
+from streamproc.clock import monotonic, now_ms
+from streamproc.config import Settings
+from streamproc.errors import PermanentError, RetryableError
+from streamproc.logs import get_logger
+from streamproc.telemetry import LOST_OFFSETS, MERGED_CELLS, OPEN_WINDOWS, PUBLISHED
+from streamproc.windows.merge import MergeState, SourceProgress, WindowKey
+
+log = get_logger("merge")
+
+#: How long a window whose stored cells are being looked up is held back before it is shown as incomplete.
+_LOAD_GRACE_MS: Final = 2000
+_ENTITY_IDLE_MS: Final = 60_000
+_LOAD_KEYS: Final = 2000
+
+StoreKey = tuple[str, str, str, str, int]
+
+
+class WindowStore(Protocol):
+    """What the merge agent needs of ClickHouse."""
+
+    async def write(self, cells: Sequence[Cell], values: Sequence[MetricValue]) -> None:
+        """Cells first, then values; raises RetryableError or PermanentError."""
+
+    async def load_cells(self, keys: Sequence[StoreKey]) -> list[Cell]:
+        """Stored cells of these windows."""
+
+    async def load_since(self, starts: Mapping[str, int]) -> list[Cell]:
+        """Stored cells of all windows with `start >= starts[size]`."""
+
+
+class LiveStore(Protocol):
+    """What the merge agent needs of Redis."""
+
+    async def write(self, values: Sequence[MetricValue]) -> None:
+        """Newest values; raises RetryableError or PermanentError."""
+
+
+@dataclass(slots=True)
+class MergePartition:
+    """One partition of window-partials at this worker: its windows and how far it was read."""
+
+    number: int
+    state: MergeState = field(default_factory=MergeState)
+    next_offset: int = 0
+    tail: Any = None
+    loaded: bool = False
+    reported: int = -1
+    #: (offset, identity) of the last records of batches: where a restart may begin.
+    passed: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=4096))
+
+
+class MergeAgent:
+    """Joins cells and publishes values. `judge(value)` is called for every published value, in order."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: WindowStore,
+        live: LiveStore,
+        judge: Callable[[MetricValue], None],
+    ) -> None:
+        self.settings = settings
+        self.partitions: dict[int, MergePartition] = {}
+        self.progress: dict[str, SourceProgress] = {}
+        self._store = store
+        self._live = live
+        self._judge = judge
+        self._rolls: list[MetricValue] = []
+        self.redis: Handover[tuple[int, WindowKey]] = Handover(
+            "redis", self._write_live, max_keys=2000, min_interval_s=0.0
+        )
+        self.clickhouse: Handover[tuple[int, WindowKey]] = Handover(
+            "clickhouse", self._write_store, max_keys=5000, min_interval_s=0.5, on_confirmed=self._stored
+        )
+        self._writing: dict[tuple[int, WindowKey], list[Cell]] = {}
+        self._wake = asyncio.Event()
+        self._load_failed = False
+
+    async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
+        """Join the cells of one fetched batch; repeats and old versions change nothing."""
+        held = self.partitions.get(partition)
+        if held is None:
+            return
+        if records[0].offset > held.next_offset and held.tail is not None:
+            LOST_OFFSETS.labels(topic).inc(records[0].offset - held.next_offset)
+            log.error("cells were deleted before they were read", lost_offsets=records[0].offset - held.next_offset)
+        wall = now_ms()
+        news = 0
+        for i, record in enumerate(records):
+            if record.offset < held.next_offset:
+                continue
+            partials = internal.decode_partials(record.value)
+            news += held.state.apply(partials.cells, record.offset, wall)
+            if i % 50 == 49:
+                await asyncio.sleep(0)
+        held.next_offset = max(held.next_offset, records[-1].offset + 1)
+        held.tail = records[-1]
+        held.passed.append((held.tail.offset, record_hash(held.tail)))
+        MERGED_CELLS.inc(news)
+        self._wake.set()
+
+    async def emit_loop(self) -> None:
+        """Publish what changed, at the latest every `emit_interval_s`."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), 1.0)
+            self._wake.clear()
+            began = monotonic()
+            for held in list(self.partitions.values()):
+                await self._emit(held)
+            spent = monotonic() - began
+            await asyncio.sleep(max(self.settings.emit_interval_s - spent, spent, 0.005))
+
+    async def _emit(self, held: MergePartition) -> None:
+        wall = now_ms()
+        state = held.state
+        waiting: dict[WindowKey, None] = {}
+        dirty, state.dirty = state.dirty, {}
+        published = 0
+        for i, key in enumerate(dirty):
+            window = state.windows.get(key)
+            if window is None:
+                continue
+            if not window.complete and not self._load_failed and wall - window.seen_at_ms < _LOAD_GRACE_MS:
+                waiting[key] = None
+                continue
+            name = (held.number, key)
+            self.redis.add(name)
+            self.clickhouse.add(name)
+            for value in state.values(key, wall):
+                self._judge(value)
+                published += 1
+            if i % 100 == 99:
+                await asyncio.sleep(0)
+        state.dirty.update(waiting)
+        PUBLISHED.inc(published)
+
+    def _values(self, names: Iterable[tuple[int, WindowKey]]) -> list[MetricValue]:
+        wall = now_ms()
+        values: list[MetricValue] = []
+        for number, key in names:
+            held = self.partitions.get(number)
+            if held is not None and key in held.state.windows:
+                values += held.state.values(key, wall)
+        return values
+
+    async def _write_live(self, names: list[tuple[int, WindowKey]]) -> None:
+        await self._live.write(self._values(names))
+
+    async def _write_store(self, names: list[tuple[int, WindowKey]]) -> None:
+        cells: list[Cell] = []
+        self._writing = {}
+        for number, key in names:
+            held = self.partitions.get(number)
+            window = held.state.windows.get(key) if held is not None else None
+            if window is not None:
+                self._writing[number, key] = changed = list(window.changed_cells.values())
+                cells += changed
+        await self._store.write(cells, self._values(names))
+
+    def _stored(self, names: list[tuple[int, WindowKey]]) -> None:
+        """Cells that are stored need not be written again, unless they changed meanwhile."""
+        for name, written in self._writing.items():
+            held = self.partitions.get(name[0])
+            window = held.state.windows.get(name[1]) if held is not None else None
+            if window is None:
+                continue
+            for cell in written:
+                part = (cell.start_ms, cell.source)
+                if window.changed_cells.get(part) is cell:
+                    del window.changed_cells[part]
+        self._writing = {}
+
+    async def clock_loop(self) -> None:
+        """Once a second: final windows, quiet metrics rolled into their new window, windows let go."""
+        while True:
+            await asyncio.sleep(1.0)
+            wall = now_ms()
+            idle_ms = int(self.settings.idle_timeout_s * 1000)
+            for held in list(self.partitions.values()):
+                if held.state.finish(self.progress, wall, idle_ms):
+                    self._wake.set()
+                self._rolls += held.state.rolled(wall)
+                self._let_go(held, wall)
+                await asyncio.sleep(0)
+            OPEN_WINDOWS.set(sum(len(held.state.windows) for held in self.partitions.values()))
+            await self._write_rolls()
+
+    async def _write_rolls(self) -> None:
+        """Empty windows are written once; if Redis is away they are tried again a second later."""
+        rolls, self._rolls = self._rolls, []
+        try:
+            for i in range(0, len(rolls), 2000):
+                await self._live.write(rolls[i : i + 2000])
+        except (RetryableError, PermanentError):
+            # The hand-over reports the sink's state; here it is enough not to lose the newest roll of each.
+            newest = {(v.metric, v.size, v.dimension, v.dimension_value): v for v in (*rolls, *self._rolls)}
+            self._rolls = list(newest.values())
+
+    def _let_go(self, held: MergePartition, wall: int) -> None:
+        gone = []
+        for key, window in held.state.windows.items():
+            settled = wall - window.touched_at_ms > _ENTITY_IDLE_MS if key.size == ALL else window.status != "open"
+            if not settled or not window.complete or window.changed_cells or key in held.state.dirty:
+                continue
+            name = (held.number, key)
+            if name not in self.redis and name not in self.clickhouse:
+                gone.append(key)
+        for key in gone:
+            held.state.forget(key)
+
+    async def load_loop(self) -> None:
+        """Look up stored cells: open windows after a restart, and old windows and entities as they are touched."""
+        pause = 0.02
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self._load_open()
+                await self._load_touched()
+            except (RetryableError, PermanentError) as error:
+                if not self._load_failed:
+                    log.warning(
+                        "stored windows cannot be looked up; values are shown as far as known", error=str(error)
+                    )
+                self._load_failed = True
+                self._wake.set()
+                pause = min(2.0, pause * 2)
+            else:
+                self._load_failed = False
+                pause = 0.02
+
+    async def _load_open(self) -> None:
+        missing = [held for held in self.partitions.values() if not held.loaded]
+        if not missing:
+            return
+        wall = now_ms()
+        # Final at the earliest allowed lateness after its end; twice the idle time and a day's slack beside that.
+        starts = {size: wall - wall % size_ms - 2 * size_ms - 3 * 3_600_000 for size, size_ms in SIZES_MS.items()}
+        cells = await self._store.load_since(starts)
+        by_number: dict[int, list[Cell]] = {}
+        for cell in cells:
+            number = internal.partition_of_window(cell.measure, cell.dimension, "", self.settings.partitions)
+            by_number.setdefault(number, []).append(cell)
+        for held in missing:
+            held.state.restore(by_number.get(held.number, []), starts, now_ms())
+            held.loaded = True
+        self._wake.set()
+
+    async def _load_touched(self) -> None:
+        for held in list(self.partitions.values()):
+            while held.loaded and held.state.to_load:
+                keys = [key for key, _ in zip(held.state.to_load, range(_LOAD_KEYS), strict=False)]
+                cells = await self._store.load_cells(keys)
+                held.state.loaded(keys, cells, now_ms())
+                self._wake.set()
+
+    def stored_until(self, held: MergePartition) -> int:
+        """The first offset of window-partials whose cells are not surely in ClickHouse."""
+        first = min(
+            (window.offset for window in held.state.windows.values() if window.changed_cells), default=held.next_offset
+        )
+        # Only ends of batches are remembered with their identity: go back to the last one at or before it.
+        return max((offset + 1 for offset, _ in held.passed if offset < first), default=held.reported)
+
+    def hash_before(self, held: MergePartition, offset: int) -> str:
+        """Identity of the record before `offset`, as far as it is remembered ('' if not)."""
+        for record_offset, identity in reversed(held.passed):
+            if record_offset == offset - 1:
+                return identity
+        return ""
+
+    async def emit_now(self) -> None:
+        """Publish everything that changed, for a graceful end."""
+        for held in list(self.partitions.values()):
+            await self._emit(held)

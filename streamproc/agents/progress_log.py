@@ -1,0 +1,89 @@
+"""Reading `window-progress` back: the newest records of the sources that are asked for, without reading it all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from aiokafka import TopicPartition
+
+from schemas import internal, topics
+from schemas.internal import Progress
+from streamproc.agents.log_reader import LogReader
+from streamproc.config import Settings
+from streamproc.logs import get_logger
+
+log = get_logger("progress")
+
+_FIRST_STEP: Final = 4000
+_LAST_STEP: Final = 500_000
+
+
+@dataclass(slots=True)
+class Known:
+    """What `window-progress` says of one topic's partition and one of its logs."""
+
+    log_id: str
+    snapshot: Progress | None = None
+    offset: int = -1
+    written_at: int = -1
+
+    def add(self, record: Progress, position: int) -> None:
+        """Highest offset wins: the last record written can be a zombie's."""
+        self.written_at = max(self.written_at, position)
+        self.offset = max(self.offset, record.offset)
+        if record.kind != "progress" and (self.snapshot is None or record.offset >= self.snapshot.offset):
+            self.snapshot = record
+
+
+async def read_known(
+    reader: LogReader, settings: Settings, wanted: Iterable[tuple[str, int]]
+) -> dict[tuple[str, int], list[Known]]:
+    """For each (contract topic, partition): what is known of its logs, newest written first.
+
+    A snapshot that is not found only means that more is read again, so the search back is bounded.
+    """
+    by_place: dict[int, set[tuple[str, int]]] = {}
+    for topic, partition in wanted:
+        place = internal.partition_of_source(topic, partition, settings.partitions)
+        by_place.setdefault(place, set()).add((topic, partition))
+    found: dict[tuple[str, int], list[Known]] = {}
+    for place, names in by_place.items():
+        tp = TopicPartition(settings.topic(topics.WINDOW_PROGRESS), place)
+        for name, logs in (await _read_place(reader, tp, names)).items():
+            found[name] = sorted(logs.values(), key=lambda known: -known.written_at)
+    return found
+
+
+async def _read_place(
+    reader: LogReader, tp: TopicPartition, names: set[tuple[str, int]]
+) -> dict[tuple[str, int], dict[str, Known]]:
+    begin = (await reader.beginning([tp]))[tp]
+    end = await reader.end(tp)
+    found: dict[tuple[str, int], dict[str, Known]] = {}
+    step = _FIRST_STEP
+    stop = end
+    while stop > begin:
+        start = max(begin, stop - step)
+        for record in await reader.read_from(tp, start, stop):
+            _add(found, names, record)
+        complete = all(any(known.snapshot for known in found.get(name, {}).values()) for name in names)
+        if complete or step >= _LAST_STEP:
+            break
+        stop, step = start, step * 4
+    return found
+
+
+def _add(found: dict[tuple[str, int], dict[str, Known]], names: set[tuple[str, int]], record: object) -> None:
+    value, offset = record.value, record.offset  # type: ignore[attr-defined]  # aiokafka's record is untyped
+    try:
+        progress = internal.decode_progress(value)
+    except msgspec.MsgspecError as error:
+        log.error("a record of window-progress is not readable", offset=offset, error=str(error))
+        return
+    name = (progress.topic, progress.partition)
+    if name in names:
+        known = found.setdefault(name, {}).setdefault(progress.log_id, Known(progress.log_id))
+        known.add(progress, offset)

@@ -1,0 +1,122 @@
+"""What all worker roles share: a Faust app, background tasks, readiness, and a graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from streamproc.agents.faust_app import add_batch_agent, make_app
+from streamproc.agents.tasks import Tasks
+from streamproc.clock import monotonic
+from streamproc.config import Settings
+from streamproc.logs import get_logger
+from streamproc.telemetry import LAG
+
+log = get_logger("role")
+
+
+class Role:
+    """Base of the roles. Sub-classes name their topics and do the work in `handle` and `restore`."""
+
+    name = ""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.tasks = Tasks()
+        self.ready = False
+        self.progressed_at_s = monotonic()
+        self._app: Any = None
+        self._scratch = tempfile.TemporaryDirectory(prefix="streamproc-faust-")
+
+    def topics(self) -> list[str]:
+        """Contract names of the topics that this role reads in batches."""
+        raise NotImplementedError
+
+    async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
+        """Take one fetched batch of a contract topic."""
+        raise NotImplementedError
+
+    async def restore(self, assigned: set[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        """Where to read on, by (contract topic, partition)."""
+        raise NotImplementedError
+
+    async def open(self) -> None:
+        """Connect and start background tasks; before the first assignment."""
+
+    async def close(self) -> None:
+        """Finish what was taken; after the last batch."""
+
+    def lag(self) -> dict[tuple[str, int], int]:
+        """Records in the log after the last one taken, by (contract topic, partition)."""
+        return {}
+
+    def problem(self) -> str:
+        """Why this role is not ready, '' if it is."""
+        return ""
+
+    async def start(self) -> None:
+        """Open, join the consumer group, begin."""
+        await self.open()
+        app = self._app = make_app(self.settings, self.name, self._restore_raw, self._scratch.name)
+        app.on_partitions_revoked.connect(self._revoked)
+        for topic in self.topics():
+            add_batch_agent(app, self.settings.topic(topic), self._handle_raw)
+        app.finalize()
+        await app.start()
+        self.tasks.start("lag", self._lag_loop())
+
+    async def stop(self) -> None:
+        """Leave the group after the batch in flight, then finish what was taken."""
+        self.ready = False
+        self.on_revoked()
+        if self._app is not None:
+            await self._app.stop()
+        await self.close()
+        await self.tasks.stop()
+        self._scratch.cleanup()
+
+    def on_revoked(self) -> None:
+        """Partitions are being taken away: whoever waits inside `handle` must give up its batch."""
+
+    async def _revoked(self, _app: Any, revoked: Any, **_kwargs: Any) -> None:
+        self.on_revoked()
+
+    def _contract(self, topic: str) -> str:
+        return topic.removeprefix(self.settings.topic_prefix)
+
+    async def _handle_raw(self, topic: str, partition: int, records: list[Any]) -> None:
+        await self.handle(self._contract(topic), partition, records)
+        self.progressed_at_s = monotonic()
+
+    async def _restore_raw(self, assigned: set[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        named = {(self._contract(topic), partition) for topic, partition in assigned}
+        positions = await self.restore(named)
+        self.progressed_at_s = monotonic()
+        self.ready = True
+        return {(self.settings.topic(topic), partition): offset for (topic, partition), offset in positions.items()}
+
+    def highwater(self, topic: str, partition: int) -> int | None:
+        """End of a partition's log as the last fetch saw it, None before the first."""
+        from faust.types import TP
+
+        consumer = self._app.consumer if self._app is not None else None
+        tp = TP(self.settings.topic(topic), partition)
+        if consumer is None or tp not in consumer.assignment():
+            return None
+        mark = consumer.highwater(tp)
+        return int(mark) if mark is not None else None
+
+    async def _lag_loop(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            for (topic, partition), lag in self.lag().items():
+                LAG.labels(topic, str(partition)).set(lag)
+
+    def stuck_s(self) -> float:
+        """Seconds without progress while there is lag; 0 without lag."""
+        if not any(self.lag().values()):
+            self.progressed_at_s = max(self.progressed_at_s, monotonic() - 1.0)
+            return 0.0
+        return monotonic() - self.progressed_at_s

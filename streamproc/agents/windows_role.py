@@ -1,0 +1,255 @@
+"""Role `windows`: event topics to cells (stage 1), cells to windows, live values and alerts (stage 2)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from aiokafka import TopicPartition
+
+from schemas import internal, topics
+from schemas.alerts import AlertState, AlertTransition
+from schemas.internal import Progress
+from streamproc.agents.aggregate import Aggregator
+from streamproc.agents.alerting import AlertAgent, LoadStates
+from streamproc.agents.flush import Flusher
+from streamproc.agents.follow import Follower
+from streamproc.agents.log_reader import LogReader, record_hash
+from streamproc.agents.merge import LiveStore, MergeAgent, MergePartition, WindowStore
+from streamproc.agents.progress_log import read_known
+from streamproc.agents.publisher import Message, Publisher
+from streamproc.agents.restore import SourceRestorer
+from streamproc.agents.role import Role
+from streamproc.alerts.rules import RuleSet
+from streamproc.clock import now_ms
+from streamproc.config import Settings
+from streamproc.logs import get_logger
+from streamproc.telemetry import WATERMARK_AGE
+from streamproc.windows.merge import SourceProgress
+from streamproc.windows.source import NEVER
+
+log = get_logger("windows")
+
+_MERGE_REPORT_S = 2.0
+
+
+class WindowsRole(Role):
+    """Wires stage 1, stage 2 and alerting of one worker."""
+
+    name = "windows"
+
+    def __init__(
+        self, settings: Settings, store: WindowStore, live: LiveStore, rules: RuleSet, load_alerts: LoadStates
+    ) -> None:
+        super().__init__(settings)
+        self.publisher = Publisher(settings.bootstrap_servers)
+        self.aggregator = Aggregator(settings, self._paused)
+        self.flusher = Flusher(settings, self.aggregator, self.publisher)
+        self.restorer = SourceRestorer(settings, self.aggregator)
+        self.alerting = AlertAgent(settings, rules, self.publisher, load_alerts)
+        self.merge = MergeAgent(settings, store, live, self.alerting.judge)
+        self._progress_follower = Follower(settings, topics.WINDOW_PROGRESS, self._follow_progress, back=2000)
+        self._alert_follower = Follower(settings, topics.ALERTS, self.alerting.follow, back=None)
+        self._newest_log: dict[tuple[str, int], tuple[int, str]] = {}
+
+    def topics(self) -> list[str]:
+        """The event streams and the cells."""
+        return [*topics.SOURCES, topics.WINDOW_PARTIALS]
+
+    async def open(self) -> None:
+        """Connect the producer and start flush, merge, sinks, followers and alerting."""
+        await self.publisher.start()
+        start = self.tasks.start
+        start("follow progress", self._progress_follower.run())
+        start("follow alerts", self._alert_follower.run())
+        start("restore alerts", self._restore_alerts())
+        start("alerts", self.alerting.run())
+        start("flush", self.flusher.run())
+        start("emit", self.merge.emit_loop())
+        start("clock", self.merge.clock_loop())
+        start("load", self.merge.load_loop())
+        start("redis", self.merge.redis.run())
+        start("clickhouse", self.merge.clickhouse.run())
+        start("merge report", self._report_merge())
+
+    async def _restore_alerts(self) -> None:
+        await self.alerting.restore(self._alert_follower.caught_up, lambda: self._alert_follower.records == 0)
+
+    async def close(self) -> None:
+        """The last flush and snapshot; then, bounded, what stage 2 still holds for the sinks."""
+        await self.flusher.finish()
+        await self.merge.emit_now()
+        await asyncio.gather(self.merge.redis.drained(3.0), self.merge.clickhouse.drained(5.0))
+        await self.alerting.record_outgoing()
+        await self._write_merge_progress()
+        await self.publisher.stop()
+
+    async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
+        """Events to stage 1, cells to stage 2."""
+        if topic == topics.WINDOW_PARTIALS:
+            await self.merge.handle(topic, partition, records)
+        else:
+            await self.aggregator.handle(topic, partition, records)
+
+    def on_revoked(self) -> None:
+        """Whoever waits in a paused topic gives its batch up."""
+        self.aggregator.revoked.set()
+        self.alerting.release()
+
+    async def restore(self, assigned: set[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        """Sources from their snapshots; windows from what ClickHouse has and what came after."""
+        sources = {name for name in assigned if name[0] in topics.SOURCES}
+        positions = await self.restorer.restore(sources)
+        numbers = {number for topic, number in assigned if topic == topics.WINDOW_PARTIALS}
+        positions.update(await self._restore_merge(numbers))
+        return positions
+
+    async def _restore_merge(self, numbers: set[int]) -> dict[tuple[str, int], int]:
+        held = self.merge.partitions
+        for number in [number for number in held if number not in numbers]:
+            del held[number]
+        positions: dict[tuple[str, int], int] = {}
+        async with LogReader(self.settings.bootstrap_servers) as reader:
+            for number in [number for number in held if not await self._same_partials(reader, held[number])]:
+                del held[number]
+            fresh = numbers - set(held)
+            known = await read_known(reader, self.settings, [("merge", number) for number in fresh])
+            for number in fresh:
+                partition = held[number] = MergePartition(number)
+                for entry in known.get(("merge", number), []):
+                    saved = entry.snapshot
+                    if saved is not None and await self._holds(reader, number, saved.offset, saved.tail_hash):
+                        partition.next_offset = saved.offset
+                        break
+        for number in numbers:
+            positions[topics.WINDOW_PARTIALS, number] = held[number].next_offset
+        return positions
+
+    async def _same_partials(self, reader: LogReader, partition: MergePartition) -> bool:
+        if partition.tail is None:
+            return False
+        return await self._holds(reader, partition.number, partition.next_offset, record_hash(partition.tail))
+
+    async def _holds(self, reader: LogReader, number: int, next_offset: int, tail_hash: str) -> bool:
+        """Whether window-partials still has that record right before `next_offset`."""
+        if next_offset < 1:
+            return True
+        tp = TopicPartition(self.settings.topic(topics.WINDOW_PARTIALS), number)
+        begins = (await reader.beginning([tp]))[tp]
+        if begins > next_offset - 1:
+            return True
+        found = (await reader.first_records({tp: next_offset - 1}))[tp]
+        return found is not None and found.offset == next_offset - 1 and record_hash(found) == tail_hash
+
+    async def _report_merge(self) -> None:
+        while True:
+            await asyncio.sleep(_MERGE_REPORT_S)
+            await self._write_merge_progress()
+            self._watermarks()
+
+    async def _write_merge_progress(self) -> None:
+        """Record from where window-partials must be read again: everything before is in ClickHouse."""
+        messages = []
+        for held in list(self.merge.partitions.values()):
+            until = self.merge.stored_until(held)
+            tail_hash = self.merge.hash_before(held, until)
+            if until == held.reported or not tail_hash:
+                continue
+            held.reported = until
+            place = internal.partition_of_source("merge", held.number, self.settings.partitions)
+            progress = Progress(
+                kind="merge",
+                source=f"merge/{held.number}",
+                topic="merge",
+                partition=held.number,
+                log_id="",
+                offset=until,
+                wall_ms=now_ms(),
+                tail_hash=tail_hash,
+            )
+            topic = self.settings.topic(topics.WINDOW_PROGRESS)
+            messages.append(Message(topic, place, progress.source.encode(), internal.encode(progress)))
+        if messages:
+            await self.publisher.send_all(messages)
+
+    def _follow_progress(self, record: Any) -> None:
+        """Learn how far every source of every worker is, for final windows."""
+        try:
+            progress = internal.decode_progress(record.value)
+        except msgspec.MsgspecError as error:
+            log.error("a record of window-progress is not readable", offset=record.offset, error=str(error))
+            return
+        if progress.topic == "merge":
+            return
+        name = (progress.topic, progress.partition)
+        newest = self._newest_log.get(name)
+        if newest is not None and newest[1] != progress.log_id:
+            if newest[0] > progress.wall_ms:
+                return
+            self.merge.progress.pop(internal.source_name(*name, newest[1]), None)
+        self._newest_log[name] = (progress.wall_ms, progress.log_id)
+        known = self.merge.progress.get(progress.source)
+        if known is None or progress.max_event_ms > known.max_event_ms:
+            self.merge.progress[progress.source] = SourceProgress(progress.max_event_ms, progress.wall_ms)
+
+    def _watermarks(self) -> None:
+        wall = now_ms()
+        for (topic, partition), runtime in self.aggregator.runtimes.items():
+            if runtime.state is not None and runtime.state.max_event_ms > NEVER:
+                age = (wall - runtime.state.max_event_ms) / 1000
+                WATERMARK_AGE.labels(topic, str(partition)).set(age)
+
+    def lag(self) -> dict[tuple[str, int], int]:
+        """Records after the last one applied, of event topics and of window-partials."""
+        lags: dict[tuple[str, int], int] = {}
+        for (topic, partition), runtime in self.aggregator.runtimes.items():
+            mark = self.highwater(topic, partition)
+            if mark is not None:
+                lags[topic, partition] = max(0, mark - runtime.next_offset)
+        for number, held in self.merge.partitions.items():
+            mark = self.highwater(topics.WINDOW_PARTIALS, number)
+            if mark is not None:
+                lags[topics.WINDOW_PARTIALS, number] = max(0, mark - held.next_offset)
+        return lags
+
+    def problem(self) -> str:
+        """Not ready while the broker takes nothing, or a sink refuses for good."""
+        if self.publisher.failing:
+            return "the broker does not take messages"
+        for sink in (self.merge.redis, self.merge.clickhouse):
+            if sink.blocked:
+                return f"{sink.name} refuses writes: {sink.blocked}"
+        return ""
+
+    def _paused(self, topic: str, partition: int, offset: int, paused: bool) -> None:
+        """Tell people that a topic is paused, and that it goes on; the same pause has the same id."""
+        labels = {"topic": topic, "partition": str(partition)}
+        fingerprint = hashlib.sha256(f"stream_paused/{topic}/{partition}".encode()).hexdigest()[:16]
+        state = AlertState.FIRING if paused else AlertState.RESOLVED
+        seq = 2 * offset + (1 if paused else 2)
+        text = "is paused: nearly every record is bad" if paused else "goes on"
+        self.alerting.announce(
+            AlertTransition(
+                transition_id=hashlib.sha256(f"{fingerprint}/{seq}/{state}".encode()).hexdigest()[:32],
+                fingerprint=fingerprint,
+                seq=seq,
+                rule="stream_paused",
+                severity="critical",
+                state=state,
+                labels=labels,
+                metric="",
+                window="",
+                window_start_ms=0,
+                window_end_ms=0,
+                value=None,
+                threshold=self.settings.dead_letter_limits.get(topic, 0.95),
+                operator=">=",
+                unit="bad records / records",
+                summary=f"{topic} {text} (partition {partition}, offset {offset})",
+                event_time_ms=now_ms(),
+                recorded_at_ms=now_ms(),
+            )
+        )

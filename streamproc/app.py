@@ -1,0 +1,93 @@
+"""The composition root: settings -> clients -> sinks -> agents. Only the command line imports it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+from streamproc.agents.archive_role import ArchiveRole
+from streamproc.agents.health import HealthServer
+from streamproc.agents.notify_role import NotifyRole
+from streamproc.agents.role import Role
+from streamproc.agents.windows_role import WindowsRole
+from streamproc.config import Settings
+from streamproc.errors import ConfigError
+from streamproc.kafka_topics import ensure_topics
+from streamproc.logs import get_logger
+from streamproc.notify.load import load_rules
+from streamproc.notify.receiver import make_sender
+from streamproc.sinks.alerts_store import GoldAlerts, LiveAlerts
+from streamproc.sinks.bronze import BronzeSink
+from streamproc.sinks.clickhouse_client import ClickHouse
+from streamproc.sinks.dead_letters_store import DeadLetters
+from streamproc.sinks.redis_live import RedisLive, connect
+from streamproc.sinks.windows_sink import WindowsSink
+
+log = get_logger("worker")
+
+ROLES = ("windows", "archive", "notify")
+
+
+def build_role(settings: Settings, name: str) -> Role:
+    """One role with its clients; nothing is connected yet.
+
+    Raises:
+        ConfigError: the rules file or another setting cannot be used, or there is no such role.
+    """
+    clickhouse = ClickHouse.of(settings)
+    if name == "windows":
+        gold = GoldAlerts(clickhouse)
+        return WindowsRole(
+            settings,
+            WindowsSink(clickhouse),
+            RedisLive(connect(settings), settings.redis_prefix),
+            load_rules(settings.alert_rules),
+            gold.load_states,
+        )
+    if name == "archive":
+        return ArchiveRole(settings, BronzeSink(clickhouse), DeadLetters(clickhouse))
+    if name == "notify":
+        gold = GoldAlerts(clickhouse)
+        return NotifyRole(
+            settings,
+            load_rules(settings.alert_rules),
+            make_sender(settings),
+            gold,
+            LiveAlerts(connect(settings), settings.redis_prefix),
+            gold.load_undelivered,
+        )
+    raise ConfigError(f"--role {name}: allowed are {', '.join((*ROLES, 'all'))}")
+
+
+async def run_worker(settings: Settings, name: str) -> None:
+    """Run one role until SIGTERM or SIGINT; then finish the batch in flight, flush, and leave the group.
+
+    Raises:
+        ConfigError: something a human must change.
+        RetryableError: the broker could not be reached at start.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    role = build_role(settings, name)
+    health = HealthServer(settings, role)
+    await health.start()
+    try:
+        if settings.create_topics:
+            await ensure_topics(settings)
+        starting = asyncio.create_task(role.start())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            log.info("worker started", role=name, metrics_port=health.port)
+            role.tasks.start("watchdog", health.watch())
+            await stopping
+        else:
+            starting.cancel()
+        log.info("stopping", role=name)
+        await role.stop()
+        log.info("stopped", role=name)
+    finally:
+        await health.stop()

@@ -1,0 +1,46 @@
+"""Every Prometheus metric once: name, kind and meaning. Labels never hold personal data."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+EVENTS = Counter("streamproc_events", "Records taken from a topic, valid or not", ["topic"])
+BYTES = Counter("streamproc_bytes", "Bytes of record values taken from a topic", ["topic"])
+INVALID = Counter("streamproc_invalid", "Records that became dead letters, by reason", ["topic", "reason"])
+DUPLICATES = Counter("streamproc_duplicates", "Events whose id was accepted within the horizon before", ["topic"])
+REPEATED = Counter("streamproc_repeated_statuses", "Statuses that a video already had (7 days)", ["topic"])
+LATE = Counter("streamproc_late", "Events too late for a window of that size", ["topic", "size"])
+LOST_OFFSETS = Counter("streamproc_lost_offsets", "Offsets that the broker no longer had when we came", ["topic"])
+NEW_LOGS = Counter("streamproc_new_logs", "Times a partition's log turned out to be a new one", ["topic"])
+LAG = Gauge("streamproc_lag_records", "Records in the log after the last one applied", ["topic", "partition"])
+WATERMARK_AGE = Gauge(
+    "streamproc_watermark_age_seconds", "Wall clock minus the highest accepted event time", ["topic", "partition"]
+)
+BATCH_RECORDS = Histogram(
+    "streamproc_batch_records", "Records per batch", ["topic"], buckets=(1, 4, 16, 64, 256, 1024, 4096, 16384)
+)
+DECODE_SECONDS = Counter("streamproc_decode_seconds", "CPU-side seconds spent decoding", ["topic"])
+AGGREGATE_SECONDS = Counter("streamproc_aggregate_seconds", "CPU-side seconds spent folding into windows", ["topic"])
+FLUSH_SECONDS = Histogram("streamproc_flush_seconds", "From cutting changed cells to their acknowledgement", buckets=_FAST)
+FLUSHED_CELLS = Counter("streamproc_flushed_cells", "Cells sent to window-partials")
+SNAPSHOT_SECONDS = Histogram("streamproc_snapshot_seconds", "Saving one source's state", buckets=_FAST)
+RESTORE_SECONDS = Histogram("streamproc_restore_seconds", "Restoring state at an assignment", ["role"], buckets=_FAST)
+OPEN_CELLS = Gauge("streamproc_open_cells", "Cells held by stage 1", ["topic"])
+OPEN_WINDOWS = Gauge("streamproc_open_windows", "Windows held by stage 2")
+MERGED_CELLS = Counter("streamproc_merged_cells", "Cells joined by stage 2")
+PUBLISHED = Counter("streamproc_published_values", "Metric values handed to the sinks")
+WAITING = Gauge("streamproc_sink_waiting", "Items held back for a sink", ["sink"])
+SINK_UP = Gauge("streamproc_sink_up", "1 while the sink takes writes", ["sink"])
+SINK_ERRORS = Counter("streamproc_sink_errors", "Failed writes by class and reason", ["sink", "kind", "reason"])
+SINK_RETRIES = Counter("streamproc_sink_retries", "Writes tried again", ["sink"])
+SINK_WRITES = Counter("streamproc_sink_writes", "Items written", ["sink"])
+SINK_SECONDS = Histogram("streamproc_sink_seconds", "One write to a sink", ["sink"], buckets=_FAST)
+SEND_RETRIES = Counter("streamproc_send_retries", "Messages to internal topics sent again", ["topic"])
+ARCHIVED = Counter("streamproc_archived_records", "Records in bronze", ["topic"])
+PAUSED = Gauge("streamproc_paused", "1 while a topic is paused because nearly everything is bad", ["topic"])
+ALERTS = Gauge("streamproc_alerts", "Alert instances by state", ["state"])
+TRANSITIONS = Counter("streamproc_alert_transitions", "Alert transitions recorded", ["rule", "state"])
+DELIVERIES = Counter("streamproc_alert_deliveries", "Alert deliveries by how they ended", ["outcome"])
+READY = Gauge("streamproc_ready", "1 while the worker is ready")

@@ -1,0 +1,267 @@
+"""Stage 2: cells of all sources joined into windows, per cell the higher version wins; values by the catalogue's formulas.
+
+A join is commutative, associative and idempotent, so cells may come in any order, twice, from zombies or from
+ClickHouse. A window that is not held may have cells in ClickHouse: it is incomplete until they have been loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from schemas.outcomes import ALLOWED_LATENESS_MS
+from schemas.results import ALL, CORRECTED, FINAL, OPEN, SIZES_MS, STATUS_RANK, Cell, MetricValue
+from streamproc.catalogue import measure_of, metrics_of_measure
+from streamproc.windows.accumulators import load_accumulator, new_accumulator
+from streamproc.windows.formulas import FORMULAS
+
+_UNKNOWN: Final = 2**62
+
+
+class WindowKey(NamedTuple):
+    """One window of one measure and dimension value; entity totals have size 'all' and start 0."""
+
+    measure: str
+    dimension: str
+    value: str
+    size: str
+    start_ms: int
+
+
+class SourceProgress(NamedTuple):
+    """How far a source is: highest accepted event time, and when (wall clock) it last moved."""
+
+    max_event_ms: int
+    moved_at_ms: int
+
+
+def key_of(cell: Cell) -> WindowKey:
+    """The window that a cell belongs to."""
+    start = 0 if cell.size == ALL else cell.start_ms
+    return WindowKey(cell.measure, cell.dimension, cell.dimension_value, cell.size, start)
+
+
+class Window:
+    """The newest cell of each source (of each part and source, for entity totals), and what follows from them."""
+
+    __slots__ = ("_cells", "_published", "changed_cells", "complete", "offset", "seen_at_ms", "status", "touched_at_ms")
+
+    def __init__(self, complete: bool, now_ms: int) -> None:
+        self._cells: dict[tuple[int, str], tuple[int, Any, bytes]] = {}
+        self._published: tuple[int, bool, list[MetricValue]] = (-1, False, [])
+        self.changed_cells: dict[tuple[int, str], Cell] = {}
+        self.complete = complete
+        self.status = OPEN
+        self.offset = -1
+        self.seen_at_ms = now_ms
+        self.touched_at_ms = now_ms
+
+    def join(self, cell: Cell) -> bool:
+        """Take the cell if it is newer than what is known from its source; True if it was."""
+        part = (cell.start_ms, cell.source)
+        known = self._cells.get(part)
+        if known is not None and known[0] >= cell.version:
+            return False
+        self._cells[part] = (cell.version, None, cell.data)
+        return True
+
+    def version(self) -> int:
+        """4 * sum(version + 1 over its sources) + status: grows with what is known."""
+        return 4 * sum(entry[0] + 1 for entry in self._cells.values()) + STATUS_RANK[self.status]
+
+    def sources(self) -> set[str]:
+        """The sources that have cells here."""
+        return {source for _, source in self._cells}
+
+    def has_cells(self) -> bool:
+        """Whether anything is known of this window."""
+        return bool(self._cells)
+
+    def published(self, key: WindowKey, now_ms: int) -> list[MetricValue]:
+        """A value per metric of the measure; computed once per version, since several sinks ask."""
+        version = self.version()
+        if self._published[0] != version or self._published[1] != self.complete:
+            self._published = (version, self.complete, _values(self, key, version, now_ms))
+        return self._published[2]
+
+    def folded(self, kind: str) -> Any:
+        """All cells in one accumulator, oldest part first (so that an id's first amount wins)."""
+        total = new_accumulator(kind)
+        for part in sorted(self._cells):
+            version, acc, data = self._cells[part]
+            if acc is None:
+                acc = load_accumulator(kind, data)
+                self._cells[part] = (version, acc, b"")
+            total.merge(acc)
+        return total
+
+
+class MergeState:
+    """The windows of one partition of `window-partials`."""
+
+    def __init__(self) -> None:
+        self.windows: dict[WindowKey, Window] = {}
+        self.dirty: dict[WindowKey, None] = {}
+        self.to_load: dict[WindowKey, None] = {}
+        self.newest: dict[tuple[str, str, str, str], int] = {}
+        #: Windows from this start on are all held here: one that is absent is new. Earlier ones may be stored.
+        self.known_from: dict[str, int] = dict.fromkeys(SIZES_MS, _UNKNOWN)
+
+    def apply(self, cells: Iterable[Cell], offset: int, now_ms: int) -> int:
+        """Join cells that came with one record of `window-partials` at `offset`; returns how many were news."""
+        news = 0
+        for cell in cells:
+            key = key_of(cell)
+            window = self.windows.get(key)
+            if window is None:
+                window = self._open(key, now_ms)
+            if window.join(cell):
+                news += 1
+                window.changed_cells[cell.start_ms, cell.source] = cell
+                window.offset = offset
+                window.touched_at_ms = now_ms
+                if window.status == FINAL:
+                    window.status = CORRECTED
+                self.dirty[key] = None
+        return news
+
+    def _open(self, key: WindowKey, now_ms: int) -> Window:
+        complete = key.size != ALL and key.start_ms >= self.known_from[key.size]
+        window = self.windows[key] = Window(complete, now_ms)
+        if not complete:
+            self.to_load[key] = None
+        if key.size != ALL:
+            live = (key.measure, key.dimension, key.value, key.size)
+            self.newest[live] = max(self.newest.get(live, key.start_ms), key.start_ms)
+        return window
+
+    def loaded(self, keys: Iterable[WindowKey], cells: Iterable[Cell], now_ms: int) -> None:
+        """Join what ClickHouse holds for windows that were asked for; they are complete now."""
+        touched: set[WindowKey] = set()
+        for cell in cells:
+            key = key_of(cell)
+            window = self.windows.get(key)
+            if window is None:
+                continue
+            window.join(cell)
+            touched.add(key)
+        for key in keys:
+            self.to_load.pop(key, None)
+            window = self.windows.get(key)
+            if window is None:
+                continue
+            window.complete = True
+            if key in touched and key.size != ALL:
+                # It had left S, so it was final: what comes now corrects it.
+                window.status = CORRECTED
+            self.dirty[key] = None
+
+    def restore(self, cells: Iterable[Cell], known_from: Mapping[str, int], now_ms: int) -> None:
+        """Take stored windows in after a restart: all with `start >= known_from[size]` are in `cells`."""
+        self.known_from.update(known_from)
+        for cell in cells:
+            key = key_of(cell)
+            window = self.windows.get(key)
+            if window is None:
+                window = self._open(key, now_ms)
+            window.join(cell)
+            self.dirty[key] = None
+        for key, window in self.windows.items():
+            if not window.complete and key.size != ALL and key.start_ms >= self.known_from[key.size]:
+                window.complete = True
+                self.to_load.pop(key, None)
+
+    def finish(self, progress: Mapping[str, SourceProgress], now_ms: int, idle_ms: int) -> int:
+        """Mark windows final that every source has passed (or is idle past, by the wall clock); returns how many."""
+        finished = 0
+        by_topic = _by_topic(progress)
+        passed: dict[tuple[str, int], bool] = {}
+        for key, window in self.windows.items():
+            if window.status != OPEN or key.size == ALL:
+                continue
+            closes = key.start_ms + SIZES_MS[key.size] + ALLOWED_LATENESS_MS
+            test = (measure_of(key.measure).topic, closes)
+            if test not in passed:
+                passed[test] = _all_passed(by_topic.get(test[0], []), closes, now_ms, idle_ms)
+            if passed[test]:
+                window.status = FINAL
+                self.dirty[key] = None
+                finished += 1
+        return finished
+
+    def values(self, key: WindowKey, now_ms: int) -> list[MetricValue]:
+        """What is published of one window, a value per metric of its measure."""
+        return self.windows[key].published(key, now_ms)
+
+    def rolled(self, now_ms: int) -> list[MetricValue]:
+        """Empty windows for metrics that have been quiet since their newest window ended by the wall clock."""
+        rolled: list[MetricValue] = []
+        for live, newest in self.newest.items():
+            measure, dimension, value, size = live
+            size_ms = SIZES_MS[size]
+            start = now_ms - now_ms % size_ms
+            if newest >= start:
+                continue
+            self.newest[live] = start
+            empty = new_accumulator(measure_of(measure).kind)
+            for metric in metrics_of_measure(measure):
+                number, count, sum_e4 = FORMULAS[metric.formula](empty)
+                rolled.append(
+                    MetricValue(
+                        metric.name,
+                        size,
+                        dimension,
+                        value,
+                        start,
+                        start + size_ms,
+                        number,
+                        count,
+                        sum_e4,
+                        OPEN,
+                        0,
+                        0,
+                        now_ms,
+                    )
+                )
+        return rolled
+
+    def forget(self, key: WindowKey) -> None:
+        """Let a window go that is final (or an idle entity) and stored everywhere."""
+        del self.windows[key]
+        self.dirty.pop(key, None)
+        self.to_load.pop(key, None)
+        if key.size != ALL:
+            self.known_from[key.size] = max(self.known_from[key.size], key.start_ms + 1)
+
+
+def _by_topic(progress: Mapping[str, SourceProgress]) -> dict[str, list[SourceProgress]]:
+    by_topic: dict[str, list[SourceProgress]] = {}
+    for source, state in progress.items():
+        by_topic.setdefault(source.split("/", 1)[0], []).append(state)
+    return by_topic
+
+
+def _all_passed(sources: list[SourceProgress], closes_ms: int, now_ms: int, idle_ms: int) -> bool:
+    """Whether every source has passed the time, or has been silent so long that it no longer counts."""
+    if not sources:
+        return False
+    for state in sources:
+        idle = now_ms - state.moved_at_ms >= idle_ms and now_ms >= closes_ms + idle_ms
+        if state.max_event_ms < closes_ms and not idle:
+            return False
+    return True
+
+
+def _values(window: Window, key: WindowKey, version: int, now_ms: int) -> list[MetricValue]:
+    acc = window.folded(measure_of(key.measure).kind)
+    end = 0 if key.size == ALL else key.start_ms + SIZES_MS[key.size]
+    published = []
+    for metric in metrics_of_measure(key.measure):
+        value, count, sum_e4 = FORMULAS[metric.formula](acc)
+        published.append(
+            MetricValue(
+                metric.name, key.size, key.dimension, key.value, key.start_ms, end, value, count, sum_e4,
+                window.status, acc.late, version, now_ms, window.complete,
+            )
+        )  # fmt: skip
+    return published

@@ -1,0 +1,61 @@
+"""Selectors: which of a topic's events a measure takes, as boolean columns; named in the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Columns = Mapping[str, Any]
+
+#: Status codes of video-status events, in the order of a video's life.
+STATUS_CODES = {"requested": 0, "started": 1, "completed": 2, "failed": 3, "published": 4}
+
+
+def _status(code: int) -> Callable[[Columns], Array]:
+    def select(columns: Columns) -> Array:
+        chosen: Array = columns["status"] == code
+        return chosen
+
+    return select
+
+
+def _completed_or_published(columns: Columns) -> Array:
+    status = columns["status"]
+    chosen: Array = (status == STATUS_CODES["completed"]) | (status == STATUS_CODES["published"])
+    return chosen
+
+
+def _has_response_time(columns: Columns) -> Array:
+    chosen: Array = columns["response_time_ms"] >= 0
+    return chosen
+
+
+def _has_video(columns: Columns) -> Array:
+    chosen: Array = columns["has_video"]
+    return chosen
+
+
+#: None means every event.
+SELECTORS: dict[str, Callable[[Columns], Array] | None] = {
+    "all": None,
+    "has_response_time": _has_response_time,
+    "has_video": _has_video,
+    "completed_or_published": _completed_or_published,
+    **{name: _status(code) for name, code in STATUS_CODES.items()},
+}
+
+#: Columns that are derived, or constant, rather than decoded.
+DERIVED: dict[str, Callable[[Columns], Any]] = {
+    "is_published": lambda columns: (columns["status"] == STATUS_CODES["published"]).astype(np.int64),
+    "queue": lambda columns: ["video-generation"] * len(columns["status"]),
+}
+
+
+def column(columns: Columns, name: str) -> Any:
+    """A decoded column, or a derived one."""
+    if name in columns:
+        return columns[name]
+    return DERIVED[name](columns)
