@@ -17,17 +17,23 @@ _TEXT: Final = 2900
 #: Alerts shown in full, and lines in a digest.
 _SHOWN: Final = 4
 _LINES: Final = 15
+_RULES: Final = 10
 _MENTION: Final = re.compile(r"<[!@#][^>]*>?|@(?=channel|here|everyone)", re.IGNORECASE)
+_ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _SPACE: Final = re.compile(r"[\s\x00-\x1f\x7f]+")
 _ICON: Final = {"critical": ":red_circle:", "warning": ":large_orange_circle:", "info": ":large_blue_circle:"}
 
 
 def escape(text: str, limit: int = _TEXT) -> str:
-    """Text from anywhere, made safe for Slack: no mentions, no control characters, `& < >` escaped, bounded."""
-    plain = _SPACE.sub(" ", _MENTION.sub("", text)).strip()
-    if len(plain) > limit:
-        plain = plain[: limit - 1] + "…"
-    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Text from anywhere, made safe for Slack: no mentions, no control characters, `& < >` escaped, at most `limit`."""
+    plain = _SPACE.sub(" ", _MENTION.sub("", text[: 4 * _TEXT])).strip()
+    escaped = [_ENTITIES.get(character, character) for character in plain[:limit]]
+    length = sum(map(len, escaped))
+    if length <= limit and len(plain) <= limit:
+        return "".join(escaped)
+    while length > limit - 1:
+        length -= len(escaped.pop())
+    return "".join(escaped) + "…"
 
 
 def render(notices: Sequence[Notice], links: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -96,14 +102,15 @@ def _window(notice: Notice) -> str:
 
 
 def _digest(notices: Sequence[Notice]) -> str:
+    # 10 lines of at most 91 characters and 15 of at most 116 stay below Slack's 3,000.
     counts = Counter((notice.item.rule, _word(notice)) for notice in notices)
-    lines = [f"*{escape(rule, 64)}*: {count:,} {word}" for (rule, word), count in counts.most_common(_LINES)]
+    lines = [f"*{escape(rule, 64)}*: {count:,} {word}" for (rule, word), count in counts.most_common(_RULES)]
     lines.append("")
-    for notice in notices[:_LINES]:
-        lines.append(f"• {_word(notice)}: {escape(notice.item.summary, 100)}")
-    if len(notices) > _LINES:
-        lines.append(f"… and {len(notices) - _LINES:,} more, all in gold.alerts")
-    return "\n".join(lines)[:_TEXT]
+    shown = notices[:_LINES]
+    lines.extend(f"• {_word(notice)}: {escape(notice.item.summary, 100)}" for notice in shown)
+    if len(notices) > len(shown):
+        lines.append(f"… and {len(notices) - len(shown):,} more, all in gold.alerts")
+    return "\n".join(lines)
 
 
 def _ids(notices: Sequence[Notice]) -> list[str]:
