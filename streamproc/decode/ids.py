@@ -20,6 +20,7 @@ _UUID = re.compile(UUID_PATTERN)
 _MARKS: Final = np.frombuffer(b"----\n", dtype=np.uint8)
 _MARK_PLACES: Final = [8, 13, 18, 23, 36]
 _HALF: Final = 2**64 - 1
+_NIL: Final = "00000000-0000-0000-0000-000000000000"
 
 
 def is_uuid(text: str) -> bool:
@@ -29,10 +30,22 @@ def is_uuid(text: str) -> bool:
 
 def parse_ids(texts: list[str]) -> tuple[UInt64s, UInt64s, list[int]]:
     """High and low 64 bits of each UUID (0 for a bad one), and the ascending positions of the bad ones."""
-    if len(texts) >= SCALAR_BELOW:
-        halves = _all_good(texts)
-        if halves is not None:
-            return halves[:, 0].astype(np.uint64), halves[:, 1].astype(np.uint64), []
+    if len(texts) < SCALAR_BELOW:
+        return _one_by_one(texts)
+    bad: list[int] = []
+    halves = _all_good(texts)
+    if halves is None:
+        bad = [position for position, text in enumerate(texts) if not is_uuid(text)]
+        repaired = list(texts)
+        for position in bad:
+            repaired[position] = _NIL
+        halves = _all_good(repaired)
+    if halves is None:
+        return _one_by_one(texts)
+    return halves[:, 0].astype(np.uint64), halves[:, 1].astype(np.uint64), bad
+
+
+def _one_by_one(texts: list[str]) -> tuple[UInt64s, UInt64s, list[int]]:
     numbers = [int(text.replace("-", ""), 16) if is_uuid(text) else -1 for text in texts]
     bad = [position for position, number in enumerate(numbers) if number < 0]
     for position in bad:
