@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,6 +20,7 @@ from streamproc.logs import redact
 
 CLOCK_TOLERANCE_MS = 1000
 CHECK_TIMEOUT_S = 20.0
+_MIGRATIONS_WAIT_S = 5.0
 _HTTP_TIMEOUT = aiohttp.ClientTimeout(total=5.0)
 
 
@@ -150,16 +150,13 @@ async def _migrations(settings: Settings) -> list[Finding]:
     from streamproc.migrate import status
 
     try:
-        # Either kind of function: the check does not depend on how migrations talk to the server.
-        result: Any = await asyncio.to_thread(status, settings)
-        state: Any = await result if inspect.isawaitable(result) else result
+        states = await asyncio.to_thread(status, settings, _MIGRATIONS_WAIT_S)
     except StreamprocError as error:
-        return [problem("migrations", str(error), "run: streamproc migrate")]
-    return [_migration_finding(state)]
-
-
-def _migration_finding(state: Any) -> Finding:
-    return ok("migrations", str(state))
+        return [problem("migrations", str(error), "see the message")]
+    missing = [state.name for state in states if not state.applied_at]
+    if missing:
+        return [problem("migrations", f"not applied: {', '.join(missing)}", "run: streamproc migrate")]
+    return [ok("migrations", f"all {len(states)} applied, the newest at {states[-1].applied_at[:19]} UTC")]
 
 
 def _clock(what: str, server_ms: int, before_ms: int, after_ms: int) -> Finding:

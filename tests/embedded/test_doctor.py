@@ -13,10 +13,12 @@ import pytest
 from schemas.topics import ALL, USER_EVENTS
 from streamproc.cli.doctor import examine
 from streamproc.cli.doctor_broker import check_broker
-from streamproc.cli.doctor_checks import Finding, Verdict, _clock, check_redis, check_settings
+from streamproc.cli.doctor_checks import Finding, Verdict, _clock, check_clickhouse, check_redis, check_settings
 from streamproc.config import Settings
 from streamproc.kafka_topics import admin_client, ensure_topics, topic_states
+from streamproc.migrate import migrate
 from tests.support.broker import BrokerHandle, start_broker
+from tests.support.clickhouse import start_clickhouse
 from tests.support.ports import free_port
 from tests.support.redis import start_redis
 
@@ -91,6 +93,20 @@ def test_missing_servers_are_one_problem_each() -> None:
     findings = asyncio.run(examine(settings))
     assert set(problems(findings)) == {"broker", "Redis", "ClickHouse"}
     assert "secret" not in str(findings)
+
+
+def test_clickhouse_is_described_and_missing_migrations_are_named(tmp_path: Path) -> None:
+    server = start_clickhouse(tmp_path)
+    settings = Settings.model_validate({"clickhouse_url": server.url})
+    try:
+        before = asyncio.run(check_clickhouse(settings))
+        migrate(settings)
+        after = asyncio.run(check_clickhouse(settings))
+    finally:
+        server.stop()
+    assert set(problems(before)) == {"migrations"} and "0001_" in problems(before)["migrations"]
+    assert problems(after) == {}
+    assert {finding.what for finding in after} == {"ClickHouse", "clock of ClickHouse", "migrations"}
 
 
 def test_bad_alert_rules_are_a_problem(tmp_path: Path) -> None:
