@@ -1,0 +1,36 @@
+"""A migrated ClickHouse and a broker for the tests of this folder, one of each per test process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamproc.config import Settings, load_settings
+from streamproc.migrate import migrate
+from tests.support.broker import BrokerHandle, start_broker
+from tests.support.clickhouse import ClickHouseHandle, start_clickhouse
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseHandle]:
+    """A server with every migration applied."""
+    handle = start_clickhouse(Path(tmp_path_factory.mktemp("clickhouse")))
+    migrate(load_settings(clickhouse_url=handle.url))
+    yield handle
+    handle.stop()
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[BrokerHandle]:
+    """A broker that lives as long as the tests of a process."""
+    handle = start_broker()
+    yield handle
+    handle.stop()
+
+
+@pytest.fixture
+def settings(clickhouse: ClickHouseHandle) -> Settings:
+    """Settings that name the ClickHouse server; no broker."""
+    return load_settings(clickhouse_url=clickhouse.url, broker_url="kafka://127.0.0.1:1")
