@@ -53,7 +53,7 @@ def up(
     ] = 9464,
     broker_memory_mb: Annotated[
         int, typer.Option(min=50, help="Renew the broker, whose log is in memory, when it holds more than this.")
-    ] = 1200,
+    ] = 500,
     view: Annotated[bool, typer.Option("--view/--no-view", help="Live view (in a terminal), or status lines.")] = True,
 ) -> None:
     """Run the stack; the options are explained by --help."""

@@ -100,6 +100,7 @@ class _Run:
                 await self._end()
                 return 0
             print_hints(self._options)
+            self._collector.begin()
             await self._watch()
         except StreamprocError as error:
             self._journal.echo = True

@@ -31,7 +31,8 @@ class StackOptions:
     redis_port: int = 6379
     clickhouse_port: int = 8123
     metrics_port: int = 9464
-    broker_memory_mb: int = 1200
+    # The other parts need up to about 1.4 GB together, and a day at the default rate must stay below 2 GB in all.
+    broker_memory_mb: int = 500
 
     @property
     def environment(self) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Hashable, Iterator
 
 import aiohttp
@@ -10,8 +11,9 @@ import aiohttp
 from schemas.topics import SOURCES
 from streamproc.clock import monotonic
 from streamproc.config import Settings
-from streamproc.embedded.journal import Journal
+from streamproc.embedded.journal import OWN_NAME, Journal
 from streamproc.embedded.metrics import LAG, Samples, scrape
+from streamproc.embedded.process import rss_bytes
 from streamproc.embedded.supervisor import Supervisor
 from streamproc.view.counting import CounterSum
 from streamproc.view.snapshot import AlertRow, ProcessRow, Snapshot
@@ -64,6 +66,10 @@ class Collector:
         self._asked_at = float("-inf")
         self._counts: list[int] | None = None
         self._firing: list[AlertRow] | None = None
+
+    def begin(self) -> None:
+        """Count the time from now: everything is ready."""
+        self._begun = monotonic()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -133,7 +139,8 @@ class Collector:
         self._firing = await self.clickhouse.firing()
 
     def _processes(self) -> list[ProcessRow]:
-        return [
+        parts = [
             ProcessRow(keeper.part.name, keeper.state.value, keeper.pid, keeper.rss_bytes, keeper.restarts)
             for keeper in self._supervisor.keepers
         ]
+        return [*parts, ProcessRow(OWN_NAME, "ready", os.getpid(), rss_bytes(os.getpid()), 0)]

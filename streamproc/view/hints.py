@@ -21,14 +21,14 @@ def _program(name: str) -> str:
 
 
 def _settings(options: StackOptions) -> str:
-    """`export` of the settings that differ from their defaults, so that the commands reach this stack."""
+    """Settings that differ from their defaults, as they stand before a command that is to reach this stack."""
     pairs = (
         ("STREAMPROC_BROKER_URL", options.broker_port, _DEFAULTS.broker_port),
         ("STREAMPROC_REDIS_URL", options.redis_port, _DEFAULTS.redis_port),
         ("STREAMPROC_CLICKHOUSE_URL", options.clickhouse_port, _DEFAULTS.clickhouse_port),
     )
     changed = [f"{name}={options.environment[name]}" for name, port, default in pairs if port != default]
-    return f"export {' '.join(changed)}; " if changed else ""
+    return "".join(f"{pair} " for pair in changed)
 
 
 def redis_command(options: StackOptions) -> str:
@@ -54,8 +54,8 @@ def own_event_command(options: StackOptions) -> str:
         '{"event_id":"x","schema_version":"1.0.0","occurred_at":"2026-01-01T00:00:00Z",'
         '"user_id":424242,"activity_type":"my_first_event","response_time_ms":42}'
     )
-    produce = f"{_program('streamproc')} produce - --topic user-events --fresh --trace"
-    return f"{_settings(options)}echo '{event}' | {produce}"
+    produce = f"{_settings(options)}{_program('streamproc')} produce - --topic user-events --fresh --trace"
+    return f"echo '{event}' | {produce}"
 
 
 def hints(options: StackOptions) -> list[tuple[str, str]]:
