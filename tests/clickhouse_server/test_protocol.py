@@ -222,14 +222,14 @@ def test_sessions(http: Http) -> None:
 
 
 def test_one_statement_at_a_time_in_a_session(http: Http) -> None:
-    slow = threading.Thread(target=http.ok, args=("SELECT sleep(1)",), kwargs={"session_id": "busy"})
+    slow = threading.Thread(target=http.ok, args=("SELECT sleep(1.25)",), kwargs={"session_id": "busy"})
     slow.start()
-    deadline = time.monotonic() + 10
-    codes = set()
-    while slow.is_alive() and 373 not in codes and time.monotonic() < deadline:
-        codes.add(http.post("SELECT 1", session_id="busy").code)
+    running = "SELECT count() FROM system.processes WHERE query LIKE '%sleep(1.25)%'"
+    while http.ok(running) != "2\n":  # the slow statement and this one
+        time.sleep(0.01)
+    answer = http.post("SELECT 1", session_id="busy")
     slow.join()
-    assert 373 in codes
+    assert (answer.code, answer.status) == (373, 500)
     assert http.ok("SELECT 1", session_id="busy") == "1\n"
 
 

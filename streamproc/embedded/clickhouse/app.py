@@ -13,14 +13,13 @@ from aiohttp.web_exceptions import HTTPException
 from multidict import CIMultiDict
 
 from streamproc.embedded.clickhouse import errors
-from streamproc.embedded.clickhouse.encoding import chosen, encode
 from streamproc.embedded.clickhouse.engine import Engine
 from streamproc.embedded.clickhouse.errors import ClickHouseError
 from streamproc.embedded.clickhouse.execute import Body, Executor
 from streamproc.embedded.clickhouse.formats import content_type
 from streamproc.embedded.clickhouse.request import Credentials, Request, read_credentials, read_request
 from streamproc.embedded.clickhouse.session import Sessions
-from streamproc.embedded.clickhouse.spool import Spool
+from streamproc.embedded.clickhouse.spool import Spool, Spools
 
 _log = logging.getLogger(__name__)
 _MAX_FIELD = 16 << 20
@@ -34,7 +33,7 @@ class Server:
         self._spool_directory = spool_directory
         self._credentials = credentials
         self._sessions = Sessions()
-        self._executor = Executor(engine, spool_directory, self._sessions)
+        self._executor = Executor(engine, self._sessions)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="query")
 
     def application(self) -> web.Application:
@@ -79,27 +78,22 @@ class Server:
 
     async def _answer(self, http: web.Request, headers: CIMultiDict[str]) -> web.StreamResponse:
         self._authenticate(read_credentials(http.query, http.headers))
-        body, output, encoded = (Body(self._spool()), self._spool(), self._spool())
+        spools = Spools(self._spool_directory)
+        body = Body(spools, spools.new())
         try:
             request = await self._read(http, body)
             headers["X-ClickHouse-Query-Id"] = request.query_id
             loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._threads, self._executor.execute, request, body, output)
-            encoding = chosen(request.accept_encoding) if request.compress_response and output.size else None
-            if encoding is not None:
-                await loop.run_in_executor(self._threads, _encode, encoding, output, encoded)
-                headers["Content-Encoding"] = encoding
+            outcome = await loop.run_in_executor(self._threads, self._executor.execute, request, body)
             headers["X-ClickHouse-Timezone"] = self._engine.timezone
             headers["X-ClickHouse-Format"] = outcome.format
-            headers["X-ClickHouse-Summary"] = json.dumps(outcome.result.summary(output.size), separators=(",", ":"))
+            headers["X-ClickHouse-Summary"] = json.dumps(outcome.summary, separators=(",", ":"))
             headers["Content-Type"] = content_type(outcome.format)
-            return await _send(http, headers, output if encoding is None else encoded)
+            if outcome.encoding is not None:
+                headers["Content-Encoding"] = outcome.encoding
+            return await _send(http, headers, outcome.answer)
         finally:
-            for spool in (*body.spools(), output, encoded):
-                spool.close()
-
-    def _spool(self) -> Spool:
-        return Spool(self._spool_directory)
+            spools.close()
 
     def _authenticate(self, given: Credentials) -> None:
         known = self._credentials or Credentials()
@@ -131,7 +125,7 @@ class Server:
             if part.filename is None:
                 fields.append((part.name, await _field(part)))
                 continue
-            body.external[part.name] = self._spool()
+            body.external[part.name] = body.spools.new()
             await _fill(body.external[part.name], part.read_chunk)
         everything = list(http.query.items()) + fields
         request = read_request(http.method, everything, http.headers, frozenset(body.external))
@@ -164,12 +158,6 @@ def _plain(text: str, status: int = 200, headers: CIMultiDict[str] | None = None
     answer = web.Response(body=text.encode("utf-8", "replace"), status=status, headers=headers)
     answer.headers["Content-Type"] = "text/plain; charset=UTF-8" if status != 200 else "text/html; charset=UTF-8"
     return answer
-
-
-def _encode(encoding: str, plain: Spool, encoded: Spool) -> None:
-    for piece in encode(encoding, plain.chunks()):
-        encoded.write(piece)
-    encoded.finish()
 
 
 async def _send(http: web.Request, headers: CIMultiDict[str], answer: Spool) -> web.StreamResponse:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streamproc.embedded.clickhouse import errors
-from streamproc.embedded.clickhouse.encoding import decode
+from streamproc.embedded.clickhouse import errors, native
+from streamproc.embedded.clickhouse.encoding import chosen, decode, encode
 from streamproc.embedded.clickhouse.engine import Connection, Engine, Result, identifier, quoted
 from streamproc.embedded.clickhouse.errors import ClickHouseError
 from streamproc.embedded.clickhouse.formats import is_only_rows
 from streamproc.embedded.clickhouse.request import Request
 from streamproc.embedded.clickhouse.session import Sessions
-from streamproc.embedded.clickhouse.spool import Spool
+from streamproc.embedded.clickhouse.spool import Spool, Spools
 from streamproc.embedded.clickhouse.statement import Insert, InsertThroughInput, Query, Statement, parse
 
 _MAX_QUERY_SIZE = 262_144
@@ -23,23 +23,22 @@ _READ_ONLY_HINT = (
 
 
 @dataclass
-class Outcome:
-    """What a request gave: its answer, the format that it is in, and the figures."""
-
-    output: Spool
-    format: str
-    result: Result = field(default_factory=Result)
-
-
-@dataclass
 class Body:
-    """What came with a request: its body and the data of external tables, by name."""
+    """What came with a request: its body, and the data of external tables by name."""
 
+    spools: Spools
     main: Spool
     external: dict[str, Spool] = field(default_factory=dict)
 
-    def spools(self) -> list[Spool]:
-        return [self.main, *self.external.values()]
+
+@dataclass
+class Outcome:
+    """What a request gave: its answer, the format and encoding that it is in, and the figures."""
+
+    answer: Spool
+    format: str
+    encoding: str | None = None
+    summary: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -47,41 +46,33 @@ class Executor:
     """Everything that running a request needs."""
 
     engine: Engine
-    spool_directory: Path
     sessions: Sessions
 
-    def execute(self, request: Request, body: Body, output: Spool) -> Outcome:
+    def execute(self, request: Request, body: Body) -> Outcome:
         """Run the request; raises ClickHouseError with ClickHouse's code for everything that goes wrong."""
-        outcome = Outcome(output, request.default_format)
+        spools = body.spools
         try:
-            plain = self._decoded(request.content_encoding, body.main)
-            try:
-                self._run(request, plain, body.external, outcome)
-            finally:
-                if plain is not body.main:
-                    plain.close()
-            output.finish()
+            outcome = Outcome(spools.new(), request.default_format)
+            outcome.summary = self._run(request, body, outcome).summary(outcome.answer.size)
+            outcome.answer.finish()
+            if request.client_version >= native.MIN_VERSION and outcome.format.lower() == "native":
+                # Only dashboards ask for this: their results fit into memory.
+                outcome.answer = spools.new(native.with_version(outcome.answer.head(outcome.answer.size)))
+            if request.compress_response and outcome.answer.size:
+                outcome.encoding = chosen(request.accept_encoding)
+            if outcome.encoding is not None:
+                outcome.answer = spools.new(encode(outcome.encoding, outcome.answer.chunks()))
             return outcome
         except OSError as error:
             raise ClickHouseError(
                 errors.NOT_ENOUGH_SPACE, f"Cannot keep the request's data: {error.strerror or error}"
             ) from error
 
-    def _decoded(self, encoding: str, raw: Spool) -> Spool:
-        """The body in plain. It is decoded to its end before a row is inserted: a broken one changes nothing."""
-        if encoding in ("", "identity") or raw.size == 0:
-            return raw
-        plain = Spool(self.spool_directory)
-        try:
-            for piece in decode(encoding, raw.chunks()):
-                plain.write(piece)
-            plain.finish()
-        except BaseException:
-            plain.close()
-            raise
-        return plain
-
-    def _run(self, request: Request, plain: Spool, external: dict[str, Spool], outcome: Outcome) -> None:
+    def _run(self, request: Request, body: Body, outcome: Outcome) -> Result:
+        plain = body.main
+        if request.content_encoding not in ("", "identity") and plain.size:
+            # Decoded to its end before a row is inserted: a broken body changes nothing.
+            plain = body.spools.new(decode(request.content_encoding, plain.chunks()))
         prefix = request.query
         if prefix and plain.size:
             prefix += b"\n"
@@ -98,14 +89,16 @@ class Executor:
             try:
                 if session.pinned is not None and own.pop("readonly", "0") != "0":
                     _only_reads(connection, head)  # the setting itself could never be taken back
-                self._prepare(connection, request, own, external)
-                outcome.result = self._statement(connection, statement, _Data(prefix, plain), outcome)
+                self._prepare(connection, request, own, body.external)
+                data = _Data(body.spools.directory, prefix, plain)
+                result = self._statement(connection, statement, data, outcome)
             except ClickHouseError as error:
                 session.forget(own)
                 if error.code == errors.READONLY and request.read_only:
                     error.message += _READ_ONLY_HINT
                 raise
             session.remember(statement, connection, own)
+            return result
 
     def _prepare(
         self, connection: Connection, request: Request, settings: dict[str, str], external: dict[str, Spool]
@@ -126,12 +119,12 @@ class Executor:
         default = outcome.format
         outcome.format = statement.format or default
         if statement.selects and is_only_rows(outcome.format):
-            return connection.stream(statement.text, default, outcome.output)
-        return connection.run(statement.text, default, outcome.output)
+            return connection.stream(statement.text, default, outcome.answer)
+        return connection.run(statement.text, default, outcome.answer)
 
     def _through_input(self, connection: Connection, statement: InsertThroughInput, data: "_Data") -> Result:
         """chDB streams data only into a plain INSERT, so that of input() is read from a file."""
-        handle, path = tempfile.mkstemp(dir=self.spool_directory)
+        handle, path = tempfile.mkstemp(dir=data.directory)
         try:
             with os.fdopen(handle, "wb") as file:
                 for chunk in data.chunks(statement.data_at):
@@ -146,6 +139,7 @@ class Executor:
 class _Data:
     """The bytes behind a statement, which may begin in the URL and go on in the body."""
 
+    directory: Path
     prefix: bytes
     plain: Spool
 

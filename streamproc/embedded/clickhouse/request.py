@@ -60,6 +60,7 @@ class Request:
     default_format: str = "TabSeparated"
     content_encoding: str = ""
     accept_encoding: str = ""
+    client_version: int = 0
     read_only: bool = False
     roles: list[str] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
@@ -118,6 +119,7 @@ def read_request(
         default_format=first.get("default_format") or headers.get("X-ClickHouse-Format") or "TabSeparated",
         content_encoding=headers.get("Content-Encoding", "").strip().lower(),
         accept_encoding=headers.get("Accept-Encoding", ""),
+        client_version=_client_version(first.get("client_protocol_version", "")),
         read_only=method in ("GET", "HEAD"),
         session_id=first.get("session_id", ""),
         session_timeout=_session_timeout(first.get("session_timeout", "")),
@@ -126,6 +128,12 @@ def read_request(
     )
     request.add_fields(url, external)
     return request
+
+
+def _client_version(value: str) -> int:
+    if value and not (value.isascii() and value.isdigit()):
+        raise ClickHouseError(errors.BAD_REQUEST_PARAMETER, f"Invalid client_protocol_version: '{value}'")
+    return int(value or 0)
 
 
 def _session_timeout(value: str) -> int:

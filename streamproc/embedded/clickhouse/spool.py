@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -70,3 +70,24 @@ class Spool:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+class Spools:
+    """The spools of one request, which end with it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._spools: list[Spool] = []
+
+    def new(self, pieces: Iterable[bytes] = ()) -> Spool:
+        """A spool for bytes to come, or filled with `pieces`; not for the event loop if there are any."""
+        spool = Spool(self.directory)
+        self._spools.append(spool)
+        for piece in pieces:
+            spool.write(piece)
+        spool.finish()
+        return spool
+
+    def close(self) -> None:
+        for spool in self._spools:
+            spool.close()
