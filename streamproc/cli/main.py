@@ -43,12 +43,7 @@ def build_app() -> typer.Typer:
         pass
 
     for name in _COMMAND_MODULES:
-        module = f"streamproc.cli.{name}"
-        try:
-            importlib.import_module(module).register(app)
-        except ModuleNotFoundError as error:
-            if error.name != module:
-                raise
+        importlib.import_module(f"streamproc.cli.{name}").register(app)
     return app
 
 
