@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -24,6 +25,8 @@ from streamproc.alerts.lifecycle import (
 )
 from streamproc.alerts.rules import ON_FINAL, Rule, RuleSet, WatchKey, watch_key
 
+#: Silenced alerts that one tick looks at.
+_MUTED_PER_TICK: Final = 1000
 _STATES: Final = tuple(AlertState)
 
 
@@ -37,7 +40,9 @@ class AlertEngine:
     def __init__(self, rules: RuleSet) -> None:
         self.rules = rules
         self._instances = Instances()
-        self._muted: set[Key] = set()
+        self._muted: dict[Key, None] = {}
+        #: Restored as active, but no rule judges them any more.
+        self._orphans: set[Key] = set()
         #: First window start observed since start or release(), by stream of values.
         self._seen: dict[WatchKey, int] = {}
         self._owned: set[tuple[str, str]] = set()
@@ -63,15 +68,19 @@ class AlertEngine:
         that are gone or switched off are resolved. Only for metrics observed since start or `release`.
         """
         out = []
-        for key in list(self._muted):
+        for key in list(islice(self._muted, _MUTED_PER_TICK)):
+            # To the end of the line: in a storm the others have their turn at the next ticks.
+            del self._muted[key]
+            self._muted[key] = None
             instance, rule = self._instances.find(key), self.rules.get(key[0])
             if instance and rule and rule.active and (rule.metric, key[1]) in self._owned:
                 out.extend(self._announce(rule, key, instance, now_ms))
-        for key, instance in self._instances.active():
-            rule = self.rules.get(key[0])
-            last = instance.last
-            if last and _orphaned(rule, key, last) and (last.metric, key[1]) in self._owned:
-                text = f"{last.rule} resolved: the rule is off or was changed"
+        for key in list(self._orphans):
+            instance = self._instances.find(key)
+            if instance is None or not instance.active or instance.last is None:
+                self._orphans.discard(key)
+            elif (instance.last.metric, key[1]) in self._owned:
+                text = f"{instance.last.rule} resolved: the rule is off or was changed"
                 out.append(self._end_without_value(key, instance, text, now_ms))
         return out
 
@@ -87,6 +96,8 @@ class AlertEngine:
             if instance.last is None or _order(item) > _order(instance.last):
                 self._adopt(key, instance, item)
             self._instances.put(key, instance)
+            if instance.active and item.metric and _orphaned(self.rules.get(item.rule), key, item):
+                self._orphans.add(key)
 
     def release(self) -> None:
         """Forget which metrics are ours (partitions were taken away): `tick` is silent until values come again."""
@@ -104,25 +115,25 @@ class AlertEngine:
 
     def _judge(self, rule: Rule, value: MetricValue, now_ms: int) -> list[AlertTransition]:
         key = (rule.name, rule.dimension, value.dimension_value if rule.dimension else "")
-        instance = self._instances.take(key)
+        known = self._instances.find(key)
+        newest = known.position if known else self._instances.silent_position(key)
         position = (value.window_start_ms, value.version)
-        if position < instance.position:
+        if position < newest:
             return []
-        what = verdict(rule, value, instance.state is AlertState.FIRING)
+        what = verdict(rule, value, known is not None and known.state is AlertState.FIRING)
         if what is Verdict.NEITHER:
             return []
+        if known is None and what is not Verdict.BREACH:
+            self._instances.note_silent(key, position)
+            return []
+        instance = known or self._instances.take(key)
         instance.position = position
         if instance.active:
             instance.latest = value
         state = next_state(rule, instance, what, value)
-        out: list[AlertTransition] = []
         if state is not instance.state:
-            out.append(self._step(rule, key, instance, state, value, now_ms))
-        elif instance.muted:
-            out.extend(self._announce(rule, key, instance, now_ms))
-        else:
-            self._instances.put(key, instance)
-        return out
+            return [self._step(rule, key, instance, state, value, now_ms)]
+        return self._announce(rule, key, instance, now_ms) if instance.muted else []
 
     def _step(
         self, rule: Rule, key: Key, instance: Instance, state: AlertState, value: MetricValue, now_ms: int
@@ -199,9 +210,9 @@ class AlertEngine:
         if item.state is AlertState.PENDING and rule:
             instance.pending_since_ms = for_clock_ms(rule, item.window_start_ms, item.window_end_ms)
         if instance.muted:
-            self._muted.add(key)
+            self._muted[key] = None
         else:
-            self._muted.discard(key)
+            self._muted.pop(key, None)
 
 
 def _orphaned(rule: Rule | None, key: Key, last: AlertTransition) -> bool:
@@ -216,8 +227,8 @@ def _orphaned(rule: Rule | None, key: Key, last: AlertTransition) -> bool:
 
 
 def _key_of(item: AlertTransition) -> Key:
-    dimension, text = next(iter(item.labels.items()), ("", ""))
-    return item.rule, dimension, text
+    # Rules of ours have at most one label; alerts that no rule made (a paused topic) may have more.
+    return item.rule, ",".join(item.labels), ",".join(item.labels.values())
 
 
 def _order(item: AlertTransition) -> tuple[int, int, int, str]:

@@ -40,25 +40,30 @@ class Instances:
         # Ids are made of seq: an instance forgotten with seq n must not begin at 1 again.
         return Instance(seq=self._seq_floor, position=self._silent.get(key, (-1, -1)))
 
+    def silent_position(self, key: Key) -> tuple[int, int]:
+        """(window_start, version) of the newest value judged for an instance without transitions."""
+        return self._silent.get(key, (-1, -1))
+
+    def note_silent(self, key: Key, position: tuple[int, int]) -> None:
+        """Remember the newest value judged for an instance without transitions (the common case: no alert)."""
+        self._silent[key] = position
+        self._silent.move_to_end(key)
+        if len(self._silent) > self._max_silent:
+            self._silent.popitem(last=False)
+
     def put(self, key: Key, instance: Instance) -> None:
-        """Remember the instance as it is now."""
+        """Remember an instance that has transitions as it is now."""
+        self._silent.pop(key, None)
         if instance.active:
             self._ended.pop(key, None)
-            self._silent.pop(key, None)
             self._active.setdefault(key[0], {})[key] = instance
-        elif instance.last is not None:
-            self._active.get(key[0], {}).pop(key, None)
-            self._silent.pop(key, None)
-            self._ended[key] = instance
-            self._ended.move_to_end(key)
-            if len(self._ended) > self._max_ended:
-                _, gone = self._ended.popitem(last=False)
-                self._seq_floor = max(self._seq_floor, gone.seq)
-        else:
-            self._silent[key] = instance.position
-            self._silent.move_to_end(key)
-            if len(self._silent) > self._max_silent:
-                self._silent.popitem(last=False)
+            return
+        self._active.get(key[0], {}).pop(key, None)
+        self._ended[key] = instance
+        self._ended.move_to_end(key)
+        if len(self._ended) > self._max_ended:
+            _, gone = self._ended.popitem(last=False)
+            self._seq_floor = max(self._seq_floor, gone.seq)
 
     def active(self, rule: str | None = None) -> list[tuple[Key, Instance]]:
         """Pending and firing instances, of one rule or of all."""

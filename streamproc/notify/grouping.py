@@ -80,9 +80,9 @@ class Grouper:
         first = max(due, key=lambda group: (group.severity, -group.due))
         return self._oldest(first.notices.values())
 
-    def oldest(self, count: int) -> list[Notice]:
-        """The longest waiting notices, due or not."""
-        return [n for group in self._groups.values() for n in group.notices.values()][:count]
+    def all(self) -> list[Notice]:
+        """Every notice, by group, the oldest group first."""
+        return [notice for group in self._groups.values() for notice in group.notices.values()]
 
     def remove(self, keys: Iterable[tuple[str, bool]], sent_at: float | None = None) -> None:
         """Forget notices that are delivered (`sent_at`: their group now keeps its interval) or obsolete."""

@@ -14,6 +14,7 @@ from streamproc.notify.grouping import Notice
 #: Slack's own limits: 150 in a header, 3,000 in a text, 50 blocks, 10 elements in a context.
 _HEADER: Final = 150
 _TEXT: Final = 2900
+_ELEMENTS: Final = 10
 #: Alerts shown in full, and lines in a digest.
 _SHOWN: Final = 4
 _LINES: Final = 15
@@ -71,9 +72,11 @@ def _headline(notices: Sequence[Notice]) -> str:
     counts = Counter(_word(notice) for notice in notices)
     parts = ", ".join(f"{count:,} {word}" for word, count in sorted(counts.items()))
     same = {(notice.item.metric, *notice.item.labels.items()) for notice in notices}
+    if len(same) > 1:
+        return f"Alerts: {parts}"
     item = notices[0].item
-    where = " · ".join(f"{name} {value}" for name, value in item.labels.items()) if len(same) == 1 else ""
-    return f"{parts}: {escape(item.metric, 64)} {escape(where, 40)}".rstrip() if len(same) == 1 else f"Alerts: {parts}"
+    where = " ".join(f"{name} {value}" for name, value in item.labels.items())
+    return f"{parts}: {escape(item.metric or item.rule, 64)} {escape(where, 40)}".rstrip()
 
 
 def _full(notice: Notice) -> list[dict[str, Any]]:
@@ -88,6 +91,9 @@ def _full(notice: Notice) -> list[dict[str, Any]]:
         "Severity": item.severity,
         "Rule": item.rule,
     }
+    if not item.metric:
+        # An alert that no metric made, such as a paused topic: no value and no window.
+        del fields["Value"], fields["Window"]
     return [
         _section(f"{icon} {lead}{escape(item.summary)}"),
         {"type": "section", "fields": [_mrkdwn(f"*{escape(k, 60)}*\n{escape(v, 200)}") for k, v in fields.items()]},
@@ -115,10 +121,13 @@ def _digest(notices: Sequence[Notice]) -> str:
 
 def _ids(notices: Sequence[Notice]) -> list[str]:
     """The ids of all transitions, in texts that Slack takes: a repeat can be recognised by them."""
-    per_text = _TEXT // 17
-    ids = [notice.item.transition_id for notice in notices]
-    texts = [" ".join(ids[start : start + per_text]) for start in range(0, len(ids), per_text)]
-    return [f"id {text}" for text in texts]
+    texts: list[str] = []
+    for notice in notices:
+        one = notice.item.transition_id
+        if not texts or len(texts[-1]) + len(one) >= _TEXT:
+            texts.append("id")
+        texts[-1] += f" {one}"
+    return texts[:_ELEMENTS]
 
 
 def _mrkdwn(text: str) -> dict[str, Any]:

@@ -93,21 +93,32 @@ class Outbox:
         return len(self._grouper)
 
     def restore(self, records: Iterable[AlertTransition]) -> None:
-        """Take the topic's history: what has no delivery record is pending again."""
-        delivered: set[str] = set()
+        """Take the topic's history, all at once or in parts: what has no delivery record is pending again."""
         undelivered: dict[str, AlertTransition] = {}
+        delivered: set[str] = set()
         for record in records:
             if record.kind == "delivery":
                 delivered.add(record.transition_id)
-                undelivered.pop(record.transition_id, None)
-                self._reminders.told(record, record.delivered_at_ms)
-                self._know(record.transition_id)
+                self._take_delivery(record)
             else:
                 self._reminders.transition(record)
-                if record.transition_id not in delivered and record.state in _SENT_STATES:
-                    undelivered[record.transition_id] = record
+                undelivered[record.transition_id] = record
         for record in undelivered.values():
-            self._enqueue(record)
+            if record.transition_id not in delivered and record.state in _SENT_STATES:
+                self._enqueue(record)
+        self._changed()
+
+    def forget(self, belongs: Callable[[AlertTransition], bool]) -> None:
+        """Leave to another worker what is pending (its partitions were taken away); `restore` brings it back.
+
+        A message that is on its way is still finished and recorded.
+        """
+        notices = [notice for notice in self._grouper.all() if belongs(notice.item)]
+        self._grouper.remove([notice.key for notice in notices])
+        for notice in notices:
+            self._known.pop(notice.item.transition_id, None)
+        self._reminders.forget(belongs)
+        self._changed()
 
     async def put(self, record: AlertTransition) -> None:
         """Take one record of the topic; waits while too much is pending."""
@@ -117,9 +128,7 @@ class Outbox:
     def add(self, record: AlertTransition) -> None:
         """Take one record of the topic at once (see `put`)."""
         if record.kind == "delivery":
-            self._know(record.transition_id)
-            self._reminders.told(record, record.delivered_at_ms)
-            self._grouper.remove([(record.transition_id, False)])
+            self._take_delivery(record)
         else:
             ended = self._reminders.transition(record)
             if ended:
@@ -127,6 +136,11 @@ class Outbox:
             if record.state in _SENT_STATES:
                 self._enqueue(record)
         self._changed()
+
+    def _take_delivery(self, record: AlertTransition) -> None:
+        self._know(record.transition_id)
+        self._reminders.told(record, record.delivered_at_ms)
+        self._grouper.remove([(record.transition_id, False)])
 
     async def run(self, sender: Sender, record_delivery: RecordDelivery) -> None:
         """Deliver for ever; cancel to stop.
@@ -200,7 +214,8 @@ class Outbox:
                 self._to_record.popleft()
 
     async def _record_one(self, record_delivery: RecordDelivery, item: AlertTransition, how: str) -> None:
-        record = msgspec.structs.replace(item, kind="delivery", delivered_at_ms=self._wall(), delivery=how)
+        at = self._wall()
+        record = msgspec.structs.replace(item, kind="delivery", recorded_at_ms=at, delivered_at_ms=at, delivery=how)
         failures = 0
         while True:
             try:
@@ -229,7 +244,7 @@ class Outbox:
         """After a restore there can be more than memory should hold: the oldest are given up, in writing."""
         excess = self.pending - 2 * self._max_pending
         if excess > 0:
-            notices = self._grouper.oldest(excess)
+            notices = self._grouper.all()[:excess]
             _log.error("too many undelivered alerts: the oldest go to alerts.log only", alerts=len(notices))
             await self._write_down(notices, "overflow")
             self._done(notices, "failed: overflow")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -49,6 +50,12 @@ class Reminders:
         firing = self._firing.get(item.fingerprint)
         if firing and firing.item.transition_id == item.transition_id:
             firing.told_ms = max(firing.told_ms, at_ms)
+
+    def forget(self, belongs: Callable[[AlertTransition], bool]) -> None:
+        """Leave these alerts to another worker."""
+        for key in [key for key, firing in self._firing.items() if belongs(firing.item)]:
+            del self._firing[key]
+            self._last.pop(key, None)
 
     def due(self, now_ms: int) -> list[AlertTransition]:
         """Alerts to remind people of: told, still firing, not silenced, and their repeat_interval is over."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from schemas.alerts import AlertState, AlertTransition
 from schemas.results import CORRECTED, OPEN
 from streamproc.alerts.engine import AlertEngine
@@ -248,3 +250,18 @@ def test_ids_depend_on_no_clock_value_or_version() -> None:
     one = AlertEngine(load_rules()).observe(cost(2.6, 4), NOW)
     two = AlertEngine(load_rules()).observe(cost(2.9, 7), NOW + 5000)
     assert [item.transition_id for item in one] == [item.transition_id for item in two]
+
+
+def test_alerts_that_no_rule_made_are_kept_apart() -> None:
+    recorded = AlertEngine(slow_api()).observe(window(500, 1), NOW)[0]
+    paused = [
+        msgspec.structs.replace(
+            recorded, rule="stream_paused", metric="", labels={"topic": "user-events", "partition": str(n)}
+        )
+        for n in range(3)
+    ]
+    engine = AlertEngine(slow_api())
+    engine.restore(paused)
+    engine.observe(window(10, 2), NOW)
+    assert engine.counts()[AlertState.FIRING] == 3
+    assert engine.tick(NOW) == []

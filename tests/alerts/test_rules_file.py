@@ -209,3 +209,10 @@ def test_loading_a_file(tmp_path: Path) -> None:
         load_rules(path)
     path.write_text(GOOD)
     assert [rule.name for rule in load_rules(path).rules] == ["slow"]
+
+
+def test_the_example_in_the_documentation_is_valid() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text("utf-8")
+    example = document.split("```yaml\n")[1].split("```")[0]
+    (rule,) = parse_rules(example, "docs/alerts.md").rules
+    assert rule.active and rule.only == frozenset({"voice"})

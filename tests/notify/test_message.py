@@ -49,6 +49,25 @@ def test_two_of_one_video() -> None:
     assert render(notices)["text"] == "2 resolved: cost_per_video_usd video_id 7"
 
 
+def test_alerts_without_a_metric_and_with_long_ids() -> None:
+    paused = msgspec.structs.replace(
+        alert(),
+        transition_id="f" * 32,
+        metric="",
+        window="",
+        value=None,
+        rule="stream_paused",
+        severity="critical",
+        labels={"topic": "user-events", "partition": "3"},
+        summary="user-events is paused: nearly every record is bad",
+    )
+    said = texts(render([Notice(paused)]))
+    assert "no value" not in said and "Window" not in said and "*topic*\\nuser-events" in said
+    many = [Notice(msgspec.structs.replace(paused, transition_id=f"{n:032d}")) for n in range(500)]
+    within_limits(render(many))
+    assert f"{499:032d}" in texts(render(many))
+
+
 def test_reminders_say_so() -> None:
     assert "still firing" in render([Notice(alert(), reminder=True)])["text"]
 
