@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +22,9 @@ COLUMNS: Final = ("topic", "partition", "log_id", "offset", "kafka_timestamp", "
 
 #: Kafka keeps topics for 7 days: what came before cannot be read again, so the search for the last record ends here.
 _RECENT_DAYS: Final = 9
+
+#: The token travels in the URL: of many batches only its hash does.
+_LONGEST_TOKEN: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ class BronzeSink:
         if len(topics) != 1:
             raise ValueError(f"one insert takes one topic, not {sorted(topics)}")
         token = ";".join(batch.token for batch in batches)
+        if len(token) > _LONGEST_TOKEN:
+            token = hashlib.sha256(token.encode()).hexdigest()
         await self._clickhouse.insert(TABLES[topics.pop()], COLUMNS, encode(batches), token)
 
     async def restore_points(self, topic: str, partition: int) -> list[RestorePoint]:

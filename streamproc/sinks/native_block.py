@@ -5,6 +5,8 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 
+from streamproc.errors import PermanentError
+
 Column = tuple[str, str, bytes]
 """Name, ClickHouse type, data."""
 
@@ -59,9 +61,12 @@ def integers(name: str, kind: str, values: Sequence[int]) -> Column:
     """Int64, UInt64, UInt32, UInt16, UInt8, DateTime (epoch s) or DateTime64(3) (epoch ms) column.
 
     Raises:
-        OverflowError: a value does not fit into the type.
+        PermanentError: a value does not fit into the type.
     """
-    return name, kind, array(_CODES[kind.partition("(")[0]], values).tobytes()
+    try:
+        return name, kind, array(_CODES[kind.partition("(")[0]], values).tobytes()
+    except OverflowError as error:
+        raise PermanentError("out_of_range", f"column {name}: {error}") from error
 
 
 #: Type codes of `array`; '<' order is native on every platform that ClickHouse and our wheels support.

@@ -15,6 +15,8 @@ CellKey = tuple[str, str, str, str, int]
 #: Bounds of one insert: large enough that its fixed cost does not matter, small enough for any server's memory.
 MAX_ROWS: Final = 50_000
 MAX_BYTES: Final = 16 * 1024 * 1024
+#: gold.windows holds starts from 1970 to 2106; older ones are past its retention anyway, and their cells are stored.
+_NEVER_MS: Final = 2**32 * 1000
 #: Keys in one IN list.
 _KEYS_PER_QUERY: Final = 500
 
@@ -53,7 +55,7 @@ class WindowsSink:
         """
         for part in _parts(cells):
             await self._clickhouse.insert("meta.window_sources", _CELL_COLUMNS, _encode_cells(part))
-        windows = [value for value in values if value.size != ALL]
+        windows = [value for value in values if value.size != ALL and 0 <= value.window_start_ms < _NEVER_MS]
         for first in range(0, len(windows), MAX_ROWS):
             block_of = _encode_windows(windows[first : first + MAX_ROWS])
             await self._clickhouse.insert("gold.windows", _WINDOW_COLUMNS, block_of)
