@@ -77,7 +77,8 @@ def _received(settings: Settings, number: int) -> list[tuple[bytes, bytes, dict[
             partitions = [TopicPartition(settings.topic(USER_EVENTS), part) for part in range(settings.partitions)]
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
-            got, deadline = [], monotonic() + 20
+            got: list[tuple[bytes, bytes, dict[str, bytes]]] = []
+            deadline = monotonic() + 20
             while monotonic() < deadline:
                 batch = await consumer.getmany(timeout_ms=200)
                 if not batch and len(got) >= number:

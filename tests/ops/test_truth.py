@@ -165,8 +165,9 @@ def test_costs_are_exact_and_entity_totals_take_late_events_and_no_id_twice(log:
 @pytest.mark.parametrize("topic", [USER_EVENTS, VIDEO_STATUS, COST_EVENTS])
 def test_every_way_to_break_a_message_is_malformed(topic: str) -> None:
     """The builders are valid, and each way to break them is seen."""
-    event = {USER_EVENTS: user_event, VIDEO_STATUS: video_event, COST_EVENTS: cost_event}[topic](HOUR)
-    value = encode(event)
+    value = encode(
+        {USER_EVENTS: user_event(HOUR), VIDEO_STATUS: video_event(HOUR), COST_EVENTS: cost_event(HOUR)}[topic]
+    )
     assert check_record(topic, value)[0] == ""
     assert {name: check_record(topic, broken(value))[0] for name, broken in ways(topic).items()} == dict.fromkeys(
         ways(topic), "malformed"
