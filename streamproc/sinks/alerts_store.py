@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -49,10 +50,9 @@ _SELECT: Final = ", ".join(
 _FIELDS: Final = tuple(f"{name}_ms" if name in _TIMES else name for name in _COLUMNS)
 
 _NEWEST: Final = f"kind = '{TRANSITION}' ORDER BY seq DESC, version DESC LIMIT 1 BY fingerprint"
-_UNDELIVERED: Final = (
-    f"kind = '{TRANSITION}' AND state IN ('{AlertState.FIRING}', '{AlertState.RESOLVED}') AND transition_id NOT IN "
-    f"(SELECT transition_id FROM gold.alerts WHERE kind = '{DELIVERY}')"  # noqa: S608 (constants)
-)
+_DELIVERED: Final = f"SELECT transition_id FROM gold.alerts WHERE kind = '{DELIVERY}'"  # noqa: S608 (constants)
+_UNDELIVERED: Final = f"""(kind = '{TRANSITION}' AND state IN ('{AlertState.FIRING}', '{AlertState.RESOLVED}')
+                           AND transition_id NOT IN ({_DELIVERED}))"""
 
 # Never older than what is there: a repeat of an old transition (at least once) must not hide a newer state.
 _SCRIPT: Final = """
@@ -65,7 +65,19 @@ return 1
 """
 
 
-class GoldAlerts:
+@dataclass(frozen=True, slots=True)
+class AlertHistory:
+    """What gold.alerts remembers.
+
+    `newest`: the newest transition of each instance, by fingerprint. `undelivered`: by time, the transitions that no
+    delivery record answers, and those that fire now together with their delivery records (reminders need both).
+    """
+
+    newest: dict[str, AlertTransition]
+    undelivered: list[AlertTransition]
+
+
+class AlertsStore:
     """Keeps alerts in gold.alerts. The caller retries; a repeated write changes nothing."""
 
     def __init__(self, clickhouse: ClickHouse) -> None:
@@ -80,31 +92,24 @@ class GoldAlerts:
         if items:
             await self._clickhouse.insert("gold.alerts", _COLUMNS, _encode(items))
 
-    async def load_states(self) -> list[AlertTransition]:
-        """The newest transition of each instance: what a restarted engine goes on from, so that nothing fires again.
+    async def load_alert_states(self) -> AlertHistory:
+        """What a restarted engine and notifier go on from, so that nothing fires or is sent a second time.
 
         Raises:
             RetryableError, PermanentError: with a reason.
         """
-        return await self._select(_NEWEST)
-
-    async def load_undelivered(self) -> list[AlertTransition]:
-        """What a restarted notifier goes on from, by time: transitions without a delivery record, and each firing
-        instance's newest transition with its delivery records (for reminders).
-
-        Raises:
-            RetryableError, PermanentError: with a reason.
-        """
-        firing = [each.transition_id for each in await self._select(_NEWEST) if each.state is AlertState.FIRING]
+        newest = await self._select(_NEWEST)
+        firing = [each.transition_id for each in newest if each.state is AlertState.FIRING]
         known = await self._select(f"transition_id IN {{firing:Array(String)}} OR {_UNDELIVERED}", {"firing": firing})
-        return sorted(known, key=lambda each: (each.recorded_at_ms, each.seq, each.kind == DELIVERY))
+        known.sort(key=lambda each: (each.recorded_at_ms, each.seq, each.kind == DELIVERY))
+        return AlertHistory({each.fingerprint: each for each in newest}, known)
 
     async def _select(self, where: str, parameters: dict[str, Any] | None = None) -> list[AlertTransition]:
         sql = f"SELECT {_SELECT} FROM gold.alerts FINAL WHERE {where}"  # noqa: S608 (constants, values bound)
         return [_transition(row) for row in await self._clickhouse.rows(sql, parameters)]
 
 
-class LiveAlerts:
+class AlertsLive:
     """Keeps the newest transition of each instance in `sp:alert:{fingerprint}`; a week after it was resolved it goes."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:
