@@ -48,7 +48,7 @@ class DeadLetterStore(Protocol):
     """What the archive needs of ClickHouse for dead letters; keyed by source offset, so repeats change nothing."""
 
     async def write(self, records: Sequence[Any]) -> None:
-        """Records of the `dead-letters` topic."""
+        """One insert of records of the `dead-letters` topic."""
 
 
 @dataclass(slots=True)

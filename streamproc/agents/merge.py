@@ -44,10 +44,13 @@ class WindowStore(Protocol):
 
 
 class LiveStore(Protocol):
-    """What the merge agent needs of Redis."""
+    """What the merge agent needs of Redis; all raise RetryableError or PermanentError."""
 
-    async def write(self, values: Sequence[MetricValue]) -> None:
-        """Newest values; raises RetryableError or PermanentError."""
+    async def write(self, values: Sequence[MetricValue]) -> int:
+        """Newest values, each taken only if it is not older than what is there."""
+
+    async def roll(self, values: Sequence[MetricValue]) -> int:
+        """Empty windows of metrics that are quiet."""
 
 
 @dataclass(slots=True)
@@ -206,7 +209,7 @@ class MergeAgent:
         rolls, self._rolls = self._rolls, []
         try:
             for i in range(0, len(rolls), 2000):
-                await self._live.write(rolls[i : i + 2000])
+                await self._live.roll(rolls[i : i + 2000])
         except (RetryableError, PermanentError):
             # The hand-over reports the sink's state; here it is enough not to lose the newest roll of each.
             newest = {(v.metric, v.size, v.dimension, v.dimension_value): v for v in (*rolls, *self._rolls)}
