@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -65,19 +64,7 @@ return 1
 """
 
 
-@dataclass(frozen=True, slots=True)
-class AlertHistory:
-    """What gold.alerts remembers.
-
-    `newest`: the newest transition of each instance, by fingerprint. `undelivered`: by time, the transitions that no
-    delivery record answers, and those that fire now together with their delivery records (reminders need both).
-    """
-
-    newest: dict[str, AlertTransition]
-    undelivered: list[AlertTransition]
-
-
-class AlertsStore:
+class GoldAlerts:
     """Keeps alerts in gold.alerts. The caller retries; a repeated write changes nothing."""
 
     def __init__(self, clickhouse: ClickHouse) -> None:
@@ -92,24 +79,31 @@ class AlertsStore:
         if items:
             await self._clickhouse.insert("gold.alerts", _COLUMNS, _encode(items))
 
-    async def load_alert_states(self) -> AlertHistory:
-        """What a restarted engine and notifier go on from, so that nothing fires or is sent a second time.
+    async def load_states(self) -> list[AlertTransition]:
+        """The newest transition of each instance: what a restarted engine goes on from, so that nothing fires again.
 
         Raises:
             RetryableError, PermanentError: with a reason.
         """
-        newest = await self._select(_NEWEST)
-        firing = [each.transition_id for each in newest if each.state is AlertState.FIRING]
+        return await self._select(_NEWEST)
+
+    async def load_undelivered(self) -> list[AlertTransition]:
+        """What a restarted notifier goes on from, by time: transitions without a delivery record, and each firing
+        instance's newest transition with its delivery records (for reminders).
+
+        Raises:
+            RetryableError, PermanentError: with a reason.
+        """
+        firing = [each.transition_id for each in await self._select(_NEWEST) if each.state is AlertState.FIRING]
         known = await self._select(f"transition_id IN {{firing:Array(String)}} OR {_UNDELIVERED}", {"firing": firing})
-        known.sort(key=lambda each: (each.recorded_at_ms, each.seq, each.kind == DELIVERY))
-        return AlertHistory({each.fingerprint: each for each in newest}, known)
+        return sorted(known, key=lambda each: (each.recorded_at_ms, each.seq, each.kind == DELIVERY))
 
     async def _select(self, where: str, parameters: dict[str, Any] | None = None) -> list[AlertTransition]:
         sql = f"SELECT {_SELECT} FROM gold.alerts FINAL WHERE {where}"  # noqa: S608 (constants, values bound)
         return [_transition(row) for row in await self._clickhouse.rows(sql, parameters)]
 
 
-class AlertsLive:
+class LiveAlerts:
     """Keeps the newest transition of each instance in `sp:alert:{fingerprint}`; a week after it was resolved it goes."""
 
     def __init__(self, redis: Redis, prefix: str) -> None:

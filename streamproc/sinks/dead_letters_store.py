@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from streamproc.sinks.clickhouse_client import ClickHouse
 from streamproc.sinks.native_block import DATETIME_MS, blobs, block, integers, texts
@@ -21,17 +21,12 @@ _COLUMNS: Final = (
     "recorded_at",
 )
 
-#: Largest integers of the columns `partition` and `offset`. The numbers come from message headers, which anybody can
-#: write: one that does not fit must not hold up all others.
+#: Largest integers of the columns `partition` and `offset`.
 _UINT32: Final = 2**32 - 1
 _UINT64: Final = 2**64 - 1
-_INT64: Final = 2**63 - 1
 
 
-class DeadLetter(NamedTuple):
-    """One record that did not count, by where it lay. Times are epoch ms; `recorded_at_ms` is Kafka's time of the
-    message on the `dead-letters` topic, so that a repeated write is the same row."""
-
+class _Letter(NamedTuple):
     topic: str
     partition: int
     log_id: str
@@ -40,43 +35,68 @@ class DeadLetter(NamedTuple):
     reason: str
     key: bytes
     payload: bytes
-    timestamp_ms: int
-    recorded_at_ms: int
+    kafka_ms: int
+    recorded_ms: int
 
 
-class DeadLettersStore:
+class DeadLetters:
     """Writes dead letters. The caller retries; a repeated write changes nothing."""
 
     def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse
 
-    async def write(self, letters: Sequence[DeadLetter]) -> None:
-        """One insert.
+    async def write(self, records: Sequence[Any]) -> None:
+        """One insert of Kafka records (`topic`, `partition`, `offset`, `timestamp` in ms, `value`, `headers`).
 
         Raises:
             RetryableError, PermanentError: with a reason; the insert may have been applied all the same.
         """
-        if letters:
-            await self._clickhouse.insert("meta.dead_letters", _COLUMNS, _encode(letters))
+        if records:
+            await self._clickhouse.insert("meta.dead_letters", _COLUMNS, _encode([_letter(each) for each in records]))
 
 
-def _within(value: int, largest: int) -> int:
-    return min(max(value, 0), largest)
+def _letter(record: Any) -> _Letter:
+    """A record without our headers (somebody else wrote it) is kept too, under its own place on the topic."""
+    headers: dict[str, bytes] = dict(record.headers or ())
+    text = {name: bytes(value or b"").decode("utf-8", "replace") for name, value in headers.items() if name != "key"}
+    partition, offset = _number(text.get("partition"), _UINT32), _number(text.get("offset"), _UINT64)
+    value = record.value or b""
+    if not text.get("topic") or partition is None or offset is None:
+        place = (record.topic, record.partition, "", record.offset)
+        return _Letter(*place, "no source in its headers", "malformed", b"", value, record.timestamp, record.timestamp)
+    kafka_ms = _number(text.get("kafka_timestamp"), 2**63 - 1)
+    return _Letter(
+        text["topic"],
+        partition,
+        text.get("log_id", ""),
+        offset,
+        text.get("error", ""),
+        text.get("reason", ""),
+        headers.get("key") or b"",
+        value,
+        record.timestamp if kafka_ms is None else kafka_ms,
+        # Kafka's time, not the wall clock: a repeated write is the same row.
+        record.timestamp,
+    )
 
 
-def _encode(letters: Sequence[DeadLetter]) -> bytes:
+def _number(text: str | None, largest: int) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and int(text) <= largest else None
+
+
+def _encode(letters: Sequence[_Letter]) -> bytes:
     return block(
         (
             texts("topic", [letter.topic for letter in letters]),
-            integers("partition", "UInt32", [_within(letter.partition, _UINT32) for letter in letters]),
+            integers("partition", "UInt32", [letter.partition for letter in letters]),
             texts("log_id", [letter.log_id for letter in letters]),
-            integers("offset", "UInt64", [_within(letter.offset, _UINT64) for letter in letters]),
+            integers("offset", "UInt64", [letter.offset for letter in letters]),
             texts("error", [letter.error for letter in letters]),
             texts("reason", [letter.reason for letter in letters]),
             blobs("key", [letter.key for letter in letters]),
             blobs("payload", [letter.payload for letter in letters]),
-            integers("kafka_timestamp", DATETIME_MS, [_within(letter.timestamp_ms, _INT64) for letter in letters]),
-            integers("recorded_at", DATETIME_MS, [letter.recorded_at_ms for letter in letters]),
+            integers("kafka_timestamp", DATETIME_MS, [letter.kafka_ms for letter in letters]),
+            integers("recorded_at", DATETIME_MS, [letter.recorded_ms for letter in letters]),
         ),
         len(letters),
     )
