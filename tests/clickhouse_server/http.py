@@ -50,6 +50,13 @@ class Http:
     def post(self, body: Body, headers: dict[str, str] | None = None, **url: str) -> Answer:
         return self.send("POST", body, headers, **url)
 
+    def try_post(self, body: Body) -> Answer | None:
+        """For a server that may go away meanwhile."""
+        try:
+            return self.post(body)
+        except (OSError, http.client.HTTPException):
+            return None
+
     def ok(self, query: str, **url: str) -> str:
         answer = self.post(query, **url)
         assert answer.status == 200, answer.text

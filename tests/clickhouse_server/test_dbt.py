@@ -1,4 +1,4 @@
-"""dbt over HTTP: seed, view, table, incremental models, snapshot and tests of a small project, twice."""
+"""dbt over HTTP: `dbt build` (seed, run, snapshot, test) of a small project, twice."""
 
 import os
 import subprocess
@@ -58,7 +58,7 @@ select id, name, amount from {{ ref('raw_items') }}
 {% endsnapshot %}
 """,
 }
-# One process for all commands: importing dbt takes longer than running it.
+# One process for several commands: importing dbt takes longer than running it.
 SCRIPT = """
 import sys
 from dbt.cli.main import dbtRunner
@@ -87,14 +87,14 @@ def test_a_project_twice(http: Http, tmp_path: Path) -> None:
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text.replace("PORT", str(http.port)).replace("DATABASE", http.database))
-    _dbt(tmp_path, "debug", "seed", "run", "snapshot", "test")
+    _dbt(tmp_path, "debug", "build")
     three = "1\ta\t1.5\n2\tb\t2.5\n3\tc\t3.5\n"
     for table in ("v_items", "by_key", "by_delete"):
         assert http.ok(f"SELECT * FROM {table} ORDER BY id") == three
     assert http.ok("SELECT sum(doubled) FROM t_items") == "15\n"
 
     (tmp_path / "seeds/raw_items.csv").write_text("id,name,amount\n1,z,1.5\n2,b,20\n3,c,3.5\n4,d,4.5\n")
-    _dbt(tmp_path, "seed", "run", "snapshot", "test")
+    _dbt(tmp_path, "build")
     # Row 1 changed, too, but the incremental models look at 2 and up only.
     for table in ("by_key", "by_delete"):
         assert http.ok(f"SELECT * FROM {table} ORDER BY id") == "1\ta\t1.5\n2\tb\t20\n3\tc\t3.5\n4\td\t4.5\n"

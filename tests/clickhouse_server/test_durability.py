@@ -105,6 +105,18 @@ def test_a_stop_waits_for_what_is_in_flight(own: ClickHouseHandle, number: signa
     assert own.process.wait(30) == 0
 
 
+def test_a_stop_does_not_wait_for_ever(data_dir: Path) -> None:
+    handle = start_clickhouse(data_dir, options=["--grace", "0.2"])
+    slow = threading.Thread(target=Http(handle.port).try_post, args=("SELECT sleep(2.75)",))
+    slow.start()
+    while Http(handle.port).ok("SELECT count() FROM system.processes WHERE query LIKE '%sleep(2.75)%'") != "2\n":
+        time.sleep(0.01)
+    started = time.monotonic()
+    assert handle.stop() == 1
+    assert time.monotonic() - started < 2.5
+    slow.join()
+
+
 def test_a_token_inserts_once_and_into_views_too(http: Http) -> None:
     window = "SETTINGS non_replicated_deduplication_window = 1000"
     http.ok(f"CREATE TABLE t (a UInt64, b UInt64) ENGINE = MergeTree ORDER BY a {window}")

@@ -30,11 +30,11 @@ def _fails(*options: str) -> str:
 
 
 def test_a_data_directory_has_one_server(tmp_path: Path) -> None:
-    first = start_clickhouse(tmp_path / "data")
+    first = start_clickhouse(tmp_path / "data with spaces & ü%20")
     try:
         (ready,) = first.output().splitlines()
         assert f" ready on http://127.0.0.1:{first.port} " in ready
-        line = _fails("--port", "0", "--data-dir", str(tmp_path / "data"))
+        line = _fails("--port", "0", "--data-dir", str(tmp_path / "data with spaces & ü%20"))
         assert "another server may be using it" in line
         assert Http(first.port).ok("SELECT 1") == "1\n"
     finally:

@@ -9,12 +9,17 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from streamproc.embedded.child import bound_argv
+
 _READY = re.compile(r" ready on http://[^ ]*:(\d+) ")
 _PAUSE = 0.02
+# The server dies with the thread that started it: this one lives as long as the test process.
+_starter = ThreadPoolExecutor(1, thread_name_prefix="clickhouse-starter")
 
 
 @dataclass
@@ -68,7 +73,7 @@ def start_clickhouse(
     command = [sys.executable, "-m", "streamproc.embedded.clickhouse"]
     command += ["--port", str(port), "--data-dir", str(data_dir), *options]
     log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the server has ended)
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    process = _starter.submit(_spawn, bound_argv(command), log).result()
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline and process.poll() is None:
         ready = _READY.search(_read(log))
@@ -80,6 +85,10 @@ def start_clickhouse(
     text = _read(log)
     log.close()
     raise RuntimeError(f"the ClickHouse server did not start: {text}")
+
+
+def _spawn(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
 
 
 def _answers(port: int) -> bool:

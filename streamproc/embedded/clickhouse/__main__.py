@@ -24,8 +24,8 @@ _BACKLOG = 512
 _READ_BUFFER = 1 << 20
 
 
-class StartError(Exception):
-    """Why the server cannot start, in one line for a person."""
+class ServerError(Exception):
+    """Why the server cannot start or did not end well, in one line for a person."""
 
 
 def _arguments() -> argparse.Namespace:
@@ -41,7 +41,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--max-memory", type=int, default=2 * _GIB, help="bytes that the engine may use (default %(default)s)"
     )
-    parser.add_argument("--threads", type=int, default=16, help="statements at a time (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=32, help="statements at a time (default %(default)s)")
     parser.add_argument(
         "--grace", type=float, default=30.0, help="seconds for requests in flight at a stop (default %(default)s)"
     )
@@ -51,14 +51,14 @@ def _arguments() -> argparse.Namespace:
 def _credentials(user: str, password_file: Path | None) -> Credentials | None:
     if password_file is None:
         if user != "default":
-            raise StartError("--user needs --password-file")
+            raise ServerError("--user needs --password-file")
         return None
     try:
         lines = password_file.read_text().splitlines()
     except OSError as error:
-        raise StartError(f"cannot read the password file {password_file}: {error.strerror}") from error
+        raise ServerError(f"cannot read the password file {password_file}: {error.strerror}") from error
     if not lines or not lines[0]:
-        raise StartError(f"the password file {password_file} is empty")
+        raise ServerError(f"the password file {password_file} is empty")
     return Credentials(user, lines[0])
 
 
@@ -68,9 +68,9 @@ def _listen(host: str, port: int, with_password: bool) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except (OSError, OverflowError) as error:
-        raise StartError(f"cannot use the address {host}:{port}: {error}") from error
+        raise ServerError(f"cannot use the address {host}:{port}: {error}") from error
     if not with_password and not ipaddress.ip_address(address[0]).is_loopback:
-        raise StartError(f"listening on {host} needs --password-file: others could read and change the data")
+        raise ServerError(f"listening on {host} needs --password-file: others could read and change the data")
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -78,7 +78,7 @@ def _listen(host: str, port: int, with_password: bool) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        raise StartError(
+        raise ServerError(
             f"port {port} on {host} cannot be used ({error.strerror}): stop what listens there or choose another --port"
         ) from error
     return listener
@@ -86,13 +86,15 @@ def _listen(host: str, port: int, with_password: bool) -> socket.socket:
 
 def _open(data_dir: Path, max_memory: int) -> tuple[Engine, Path]:
     """The engine and a private directory for bodies that are too big for memory."""
+    if "?" in str(data_dir.resolve()):
+        raise ServerError(f"the data directory {data_dir} has a ? in its name: the engine would read options there")
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         engine = Engine(data_dir.resolve(), max_memory)
     except OSError as error:
-        raise StartError(f"cannot use the data directory {data_dir}: {error.strerror}") from error
+        raise ServerError(f"cannot use the data directory {data_dir}: {error.strerror}") from error
     except ClickHouseError as error:
-        raise StartError(
+        raise ServerError(
             f"cannot open the data directory {data_dir}: another server may be using it ({error.message.strip()})"
         ) from error
     spool = data_dir.resolve() / "http_spool"
@@ -132,7 +134,10 @@ def _run(options: argparse.Namespace) -> None:
     port = listener.getsockname()[1]
     ready = f"ClickHouse {engine.version} (chDB) ready on http://{options.host}:{port} with data in {options.data_dir}"
     asyncio.run(_serve(server, listener, ready, options.grace))
-    server.close()
+    running = server.close()
+    if running:
+        # The engine cannot be closed below them. Nothing acknowledged is lost: that is in its tables.
+        raise ServerError(f"stopped with {running} statements that took longer than {options.grace:g} seconds")
     engine.close()
 
 
@@ -140,7 +145,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
     try:
         _run(_arguments())
-    except StartError as error:
+    except ServerError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     return 0

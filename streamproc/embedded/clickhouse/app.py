@@ -5,7 +5,7 @@ import hmac
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from aiohttp import BodyPartReader, ClientPayloadError, web
@@ -15,13 +15,14 @@ from multidict import CIMultiDict
 from streamproc.embedded.clickhouse import errors
 from streamproc.embedded.clickhouse.engine import Engine
 from streamproc.embedded.clickhouse.errors import ClickHouseError
-from streamproc.embedded.clickhouse.execute import Body, Executor
+from streamproc.embedded.clickhouse.execute import Body, Executor, Outcome
 from streamproc.embedded.clickhouse.formats import content_type
 from streamproc.embedded.clickhouse.request import Credentials, Request, read_credentials, read_request
 from streamproc.embedded.clickhouse.session import Sessions
 from streamproc.embedded.clickhouse.spool import Spool, Spools
 
 _log = logging.getLogger(__name__)
+_LAST_WAIT = 0.5
 _MAX_FIELD = 16 << 20
 
 
@@ -35,6 +36,7 @@ class Server:
         self._sessions = Sessions()
         self._executor = Executor(engine, self._sessions)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="query")
+        self._running: set[Future[Outcome]] = set()
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -44,10 +46,13 @@ class Server:
         app.router.add_route("*", "/{path:.*}", self._not_found)
         return app
 
-    def close(self) -> None:
-        """Wait for the statements that still run, then let go of the sessions."""
-        self._threads.shutdown(wait=True)
-        self._sessions.close()
+    def close(self) -> int:
+        """Let go of the sessions if no statement runs any more; how many still do."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        running = len(wait(self._running, timeout=_LAST_WAIT).not_done)
+        if not running:
+            self._sessions.close()
+        return running
 
     async def _ping(self, request: web.Request) -> web.Response:
         return _plain("Ok.\n")
@@ -83,8 +88,7 @@ class Server:
         try:
             request = await self._read(http, body)
             headers["X-ClickHouse-Query-Id"] = request.query_id
-            loop = asyncio.get_running_loop()
-            outcome = await loop.run_in_executor(self._threads, self._executor.execute, request, body)
+            outcome = await asyncio.wrap_future(self._submit(request, body))
             headers["X-ClickHouse-Timezone"] = self._engine.timezone
             headers["X-ClickHouse-Format"] = outcome.format
             headers["X-ClickHouse-Summary"] = json.dumps(outcome.summary, separators=(",", ":"))
@@ -94,6 +98,12 @@ class Server:
             return await _send(http, headers, outcome.answer)
         finally:
             spools.close()
+
+    def _submit(self, request: Request, body: Body) -> Future[Outcome]:
+        future = self._threads.submit(self._executor.execute, request, body)
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        return future
 
     def _authenticate(self, given: Credentials) -> None:
         known = self._credentials or Credentials()
