@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 def up(
     demo: Annotated[bool, typer.Option("--demo/--no-demo", help="Make demo traffic.")] = True,
-    rate: Annotated[float, typer.Option(min=0.1, max=100_000, help="Demo events per second.")] = 50.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=20_000, help="Demo events per second.")] = 50.0,
     workers: Annotated[int, typer.Option(min=1, max=16, help="Processes that count windows.")] = 1,
     for_: Annotated[
         str, typer.Option("--for", help="Stop by itself after 60s, 10m, 2h .. (from when all is ready).")

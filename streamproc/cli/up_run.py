@@ -38,7 +38,10 @@ class Stop:
     def listening(self) -> Iterator[None]:
         """Take Ctrl-C, SIGTERM and a closed terminal for as long as the block lasts."""
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        signals = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            # Under nohup a closed terminal is to change nothing.
+            signals.append(signal.SIGHUP)
         for number in signals:
             loop.add_signal_handler(number, self.signalled)
         try:

@@ -47,8 +47,7 @@ class Journal:
             self.recent.append((name, plain))
             self._store(name, plain)
             if self.echo:
-                self._out.write(f"{self._prefix(name)} {text if self._colour else plain}\n")
-                self._out.flush()
+                self._show(f"{self._prefix(name)} {text if self._colour else plain}\n")
 
     def tail(self, name: str, lines: int = 8) -> list[str]:
         """The last lines of a part."""
@@ -78,6 +77,15 @@ class Journal:
                 text = raw.decode("utf-8", "replace").rstrip()
                 if text:
                     self.line(name, text)
+
+    def _show(self, line: str) -> None:
+        try:
+            self._out.write(line)
+            self._out.flush()
+        except OSError:
+            # The reader of our output is gone (`| head`). The files go on, and so must the parts, which would stand
+            # still if nobody read their pipes.
+            self.echo = False
 
     def _prefix(self, name: str) -> str:
         label = f"{name:>12} |"

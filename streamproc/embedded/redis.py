@@ -42,9 +42,10 @@ def redis_argv(port: int, data_dir: Path, host: str = "127.0.0.1", persist: bool
         "protected-mode": "yes",
         "daemonize": "no",
         "tcp-backlog": "128",
-        # A laptop's stack: live values of 14 metrics take a few MB, so this limit is only ever met by a mistake.
+        # Live values take a few MB; totals by entity, which expire, grow with the traffic of two days. Should they ever
+        # meet the limit, the oldest of them go (they come back with their next event) and live values stay.
         "maxmemory": "256mb",
-        "maxmemory-policy": "noeviction",
+        "maxmemory-policy": "volatile-ttl",
         # A full disk must not stop writes of values that can be made again.
         "stop-writes-on-bgsave-error": "no",
         "loglevel": "warning",
