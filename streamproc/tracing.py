@@ -72,6 +72,7 @@ class Window(NamedTuple):
     value: float | None
     events: int
     status: str
+    updated_ms: int
 
 
 @dataclass(slots=True)
@@ -85,10 +86,15 @@ class Trace:
 
     @property
     def settled(self) -> bool:
-        """Nothing more is to be expected: dead, or counted with its windows published."""
-        done = all(record.verdict != UNSORTED for record in self.found)
-        counted = any(record.verdict == COUNTED and len(record.late_for) < len(SIZES_MS) for record in self.found)
-        return bool(self.found) and done and (not counted or any(window.status for window in self.windows))
+        """Nothing more is to be expected: dead, or counted and its windows published after it came."""
+        if not self.found or any(record.verdict == UNSORTED for record in self.found):
+            return False
+        counted = [
+            record.kafka_ms
+            for record in self.found
+            if record.verdict == COUNTED and len(record.late_for) < len(SIZES_MS)
+        ]
+        return not counted or any(window.updated_ms >= max(counted) for window in self.windows)
 
 
 async def trace(clickhouse: ClickHouse, event_id: str, dedup_horizon_ms: int, wait_s: float = 0.0) -> Trace:
@@ -274,7 +280,8 @@ class _Tracer:
                 wanted.append((metric.name, metric.unit, "", ""))
                 wanted += [(metric.name, metric.unit, name, _dimension(name, event)) for name in metric.dimensions]
         rows = await self._rows(
-            """SELECT metric, window, dimension, dimension_value, value, count, status FROM gold.windows_latest
+            """SELECT metric, window, dimension, dimension_value, value, count, status, toUnixTimestamp64Milli(updated_at)
+               FROM gold.windows_latest
                WHERE metric IN {metrics:Array(String)}
                  AND (window, toInt64(toUnixTimestamp(window_start))) IN
                      arrayZip({sizes:Array(String)}, {starts:Array(Int64)})""",
@@ -287,16 +294,17 @@ class _Tracer:
         known = {row[:4]: row[4:] for row in rows}
         for name, unit, dimension, value in wanted:
             for size, start in starts.items():
-                now = known.get((name, size, dimension, value), (None, 0, ""))
+                now = known.get((name, size, dimension, value), (None, 0, "", 0))
                 self._trace.windows.append(Window(name, unit, dimension, value, size, start, *now))
 
     async def _entity(self, metric: str, unit: str, name: str, entity: str) -> None:
         rows = await self._rows(
-            "SELECT value, count FROM gold.entities FINAL WHERE metric = {m:String} AND entity = {e:String}",
+            """SELECT value, count, 'open', toUnixTimestamp64Milli(updated_at) FROM gold.entities FINAL
+               WHERE metric = {m:String} AND entity = {e:String}""",
             {"m": metric, "e": entity},
         )
-        value, count = rows[0] if rows else (None, 0)
-        self._trace.windows.append(Window(metric, unit, name, entity, "all", 0, value, count, "open" if rows else ""))
+        now = rows[0] if rows else (None, 0, "", 0)
+        self._trace.windows.append(Window(metric, unit, name, entity, "all", 0, *now))
 
 
 def _bound(place: Place) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -174,22 +173,14 @@ def replay_letters(
 
 
 def _with_store(act: Callable[[Settings, DeadLetterStore], Awaitable[_T]]) -> _T:
+    from streamproc.cli.with_clickhouse import with_clickhouse
     from streamproc.config import load_settings
     from streamproc.deadletters.store import DeadLetterStore
     from streamproc.logs import setup_logs
-    from streamproc.sinks.clickhouse_client import ClickHouse
 
     settings = load_settings()
     setup_logs(settings.log_format, "warning")
-
-    async def run() -> _T:
-        clickhouse = ClickHouse.of(settings)
-        try:
-            return await act(settings, DeadLetterStore(clickhouse))
-        finally:
-            await clickhouse.close()
-
-    return asyncio.run(run())
+    return with_clickhouse(settings, lambda clickhouse: act(settings, DeadLetterStore(clickhouse)))
 
 
 def _filters(topic: str, error: str, since: str, event_id: str) -> Filters:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _HELP = """Send the events of an NDJSON file (one JSON object a line; - reads standard input) to a topic.
 
 Waits for all replicas (acks=all), keeps the order, and sets keys as the contracts say. A line that is no valid event is
-reported with its number and skipped. Exit code 1 if a line was invalid or not acknowledged.
+reported with its number and skipped. Exit code 1 if a line was invalid or not acknowledged, or --trace found no trace.
 
 [bold]Examples[/bold]
 
@@ -67,17 +67,17 @@ def produce(
     if 0 < len(report.event_ids) <= REMEMBERED_IDS:
         for event_id in report.event_ids:
             typer.echo(event_id)
-        if trace:
-            _trace(settings, report.event_ids)
-    if not report.ok:
+        seen = not trace or _trace(settings, report.event_ids)
+    else:
+        seen = True
+    if not report.ok or not seen:
         raise typer.Exit(1)
 
 
-def _trace(settings: Settings, event_ids: list[str]) -> None:
+def _trace(settings: Settings, event_ids: list[str]) -> bool:
     from streamproc.cli.trace import show_trace
 
-    for event_id in event_ids:
-        show_trace(settings, event_id, wait_s=15.0)
+    return all([show_trace(settings, event_id, wait_s=15.0) for event_id in event_ids])
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import typer
@@ -23,7 +22,7 @@ the event is not found.
 
   streamproc trace 6f1e7c1e-0f0e-4b8e-9a51-1c5c0f2b7a10
 
-  streamproc trace 6f1e7c1e-0f0e-4b8e-9a51-1c5c0f2b7a10 --wait 10
+  streamproc trace 6f1e7c1e-0f0e-4b8e-9a51-1c5c0f2b7a10 --wait 10s
 """
 _STYLES = {"counted": "green", "dead": "red"}
 
@@ -35,15 +34,16 @@ def register(app: typer.Typer) -> None:
 
 def trace(
     event_id: str = typer.Argument(help="The event_id, in either case."),
-    wait: float = typer.Option(0.0, "--wait", min=0, max=600, help="Wait up to so many seconds until it appears."),
+    wait: str = typer.Option("", "--wait", help="Wait up to so long until it appears and is counted, such as 10s."),
 ) -> None:
     """Print the story of an event."""
     from streamproc.config import load_settings
+    from streamproc.embedded.durations import parse_duration
     from streamproc.logs import setup_logs
 
     settings = load_settings()
     setup_logs(settings.log_format, "warning")
-    if not show_trace(settings, event_id, wait_s=wait):
+    if not show_trace(settings, event_id, wait_s=parse_duration(wait) if wait else 0.0):
         raise typer.Exit(1)
 
 
@@ -55,20 +55,14 @@ def show_trace(settings: Settings, event_id: str, *, wait_s: float) -> bool:
     """
     from rich.console import Console
 
-    from streamproc.sinks.clickhouse_client import ClickHouse
+    from streamproc.cli.with_clickhouse import with_clickhouse
     from streamproc.tracing import trace as look_up
 
-    async def run() -> Trace:
-        clickhouse = ClickHouse.of(settings)
-        try:
-            return await look_up(clickhouse, event_id, settings.dedup_horizon_ms, wait_s)
-        finally:
-            await clickhouse.close()
-
-    result = asyncio.run(run())
+    horizon_ms = settings.dedup_horizon_ms
+    result = with_clickhouse(settings, lambda clickhouse: look_up(clickhouse, event_id, horizon_ms, wait_s))
     console = Console()
     if not result.found:
-        waited = f" within {wait_s:g} s" if wait_s else "; if it was just sent, try --wait 10"
+        waited = f" within {wait_s:g} s" if wait_s else "; if it was just sent, try --wait 10s"
         console.print(f"{event_id}: not found{waited}", style="red", markup=False, highlight=False)
         return False
     _print(console, result)
@@ -90,9 +84,13 @@ def _print(console: Console, result: Trace) -> None:
     late = {size for record in result.found for size in record.late_for}
     if late:
         console.print(f"  too late for its windows of {', '.join(sorted(late))}: the nightly reconcile brings it in")
-    console.print(_windows_table(result.windows, late))
+    console.print(_windows_table([window for window in result.windows if window.size != "all"], late))
+    for total in (window for window in result.windows if window.size == "all"):
+        console.print(
+            f"{total.metric} of {total.dimension} {total.dimension_value}, so far: {_cell(total)}", markup=False
+        )
     if not any(window.status for window in result.windows):
-        console.print("No window of it is published yet: is a worker running? Try --wait 10.", style="yellow")
+        console.print("No window of it is published yet: is a worker running? Try --wait 10s.", style="yellow")
 
 
 def _sentence(record: Found) -> str:
@@ -105,8 +103,8 @@ def _windows_table(windows: list[Window], late: set[str]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    sizes = list(dict.fromkeys(window.size for window in windows if window.start_ms))
-    starts = {window.size: window.start_ms for window in windows if window.start_ms}
+    sizes = list(dict.fromkeys(window.size for window in windows))
+    starts = {window.size: window.start_ms for window in windows}
     table = Table(box=None, header_style="bold", pad_edge=False, title="counted in", title_justify="left")
     table.add_column("metric")
     for size in sizes:
@@ -118,18 +116,15 @@ def _windows_table(windows: list[Window], late: set[str]) -> Table:
         lines.setdefault((window.metric, window.dimension, window.dimension_value), {})[window.size] = window
     for (metric, dimension, value), cells in lines.items():
         name = metric + (f" {dimension}={value}" if dimension else "")
-        shown = [cells["all"], *[None] * (len(sizes) - 1)] if "all" in cells else [cells[size] for size in sizes]
-        table.add_row(escape(name), *(_cell(window) for window in shown))
+        table.add_row(escape(name), *(_cell(cells[size]) for size in sizes))
     return table
 
 
-def _cell(window: Window | None) -> str:
-    if window is None:
-        return ""
+def _cell(window: Window) -> str:
     if not window.status:
         return "-"
     value = "null" if window.value is None else f"{window.value:,.4f}" if window.unit == "USD" else f"{window.value:,g}"
-    return f"{value} {window.status}" if window.size != "all" else f"{value} so far"
+    return value if window.size == "all" else f"{value} {window.status}"
 
 
 def _time(epoch_ms: int) -> str:

@@ -37,6 +37,7 @@ def test_a_counted_event_with_its_windows(settings: Settings, log_id: str) -> No
     result = _trace(settings, event["event_id"].upper())
     assert [(record.verdict, record.place.offset, record.late_for) for record in result.found] == [(COUNTED, 5, ())]
     assert result.occurred_ms == now
+    assert result.settled
     metrics = {(window.metric, window.dimension, window.dimension_value) for window in result.windows}
     assert ("user_events", "activity_type", "login") in metrics
     assert {name for name, _, _ in metrics} == {
