@@ -77,7 +77,8 @@ def produce(
 def _trace(settings: Settings, event_ids: list[str]) -> bool:
     from streamproc.cli.trace import show_trace
 
-    return all([show_trace(settings, event_id, wait_s=15.0) for event_id in event_ids])
+    found = [show_trace(settings, event_id, wait_s=15.0) for event_id in event_ids]
+    return all(found)
 
 
 @contextlib.contextmanager
