@@ -12,6 +12,7 @@ from schemas.results import SIZES_MS
 from schemas.topics import COST_EVENTS, USER_EVENTS, VIDEO_STATUS
 from streamproc.catalogue import MEASURES, Measure, metrics_of_measure
 from streamproc.clock import monotonic
+from streamproc.deadletters.store import CLASS_SQL, WORDS_SQL
 from streamproc.sinks.bronze import TABLES as BRONZE
 from streamproc.sinks.clickhouse_client import ClickHouse
 
@@ -185,11 +186,11 @@ class _Tracer:
 
     async def _dead_letters(self) -> None:
         rows = await self._rows(
-            """SELECT topic, partition, log_id, offset, toUnixTimestamp64Milli(kafka_timestamp), reason, error
-               FROM meta.dead_letters FINAL
-               WHERE positionCaseInsensitive(payload, {id:String}) > 0
-                 AND (lower(JSONExtractString(payload, 'event_id')) = {id:String} OR NOT isValidJSON(payload))
-               ORDER BY recorded_at LIMIT 100""",
+            f"""SELECT topic, partition, log_id, offset, toUnixTimestamp64Milli(kafka_timestamp), {CLASS_SQL}, {WORDS_SQL}
+               FROM meta.dead_letters AS l FINAL
+               WHERE positionCaseInsensitive(payload, {{id:String}}) > 0
+                 AND (lower(JSONExtractString(payload, 'event_id')) = {{id:String}} OR NOT isValidJSON(payload))
+               ORDER BY recorded_at LIMIT 100""",  # noqa: S608 (constants of ours)
             {"id": self._trace.event_id},
         )
         for topic, partition, log_id, offset, kafka_ms, reason, error in rows:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
+from schemas.outcomes import DeadReason
 from streamproc.sinks.clickhouse_client import ClickHouse
 from streamproc.sinks.native_block import DATETIME_MS, block, integers, same_integer, same_text, texts
 
@@ -115,9 +116,16 @@ def _where(filters: Filters) -> tuple[str, dict[str, Any]]:
     return " AND ".join(conditions), values
 
 
+_CLASSES: Final = ", ".join(f"'{reason.value}'" for reason in DeadReason)
+
+#: A letter's class and words as SQL over its row, whichever of the two headers carries which: the contracts name both
+#: and do not say which is the class.
+CLASS_SQL: Final = f"if(l.error IN ({_CLASSES}), l.error, l.reason)"
+WORDS_SQL: Final = f"if(l.error IN ({_CLASSES}), l.reason, l.error)"
+
 _WITH_STATE: Final = f"""
-    SELECT l.topic AS topic, l.partition AS partition, l.log_id AS log_id, l.offset AS offset, reason, error, key, payload,
-           kafka_timestamp, recorded_at,
+    SELECT l.topic AS topic, l.partition AS partition, l.log_id AS log_id, l.offset AS offset,
+           {CLASS_SQL} AS reason, {WORDS_SQL} AS error, key, payload, kafka_timestamp, recorded_at,
            multiIf(r.target_topic = '', '{WAITING}', r.target_offset = {UNCONFIRMED}, '{BEGUN}', '{REPLAYED}') AS state
     FROM meta.dead_letters AS l FINAL
     LEFT JOIN (SELECT topic, partition, log_id, offset, target_topic, target_offset

@@ -112,6 +112,14 @@ def test_filters_by_topic_error_time_and_event(letters: Letters) -> None:
     assert (found[0].event_id, found[0].payload, found[0].state) == (event["event_id"], encode(event), WAITING)
 
 
+def test_class_and_words_are_told_apart_in_either_column(letters: Letters) -> None:
+    """The windows role writes the class as `error`, other writers as `reason`: both read the same."""
+    record = Archived(0, now_ms(), b"{", b"1", f"{letters.word}: not strict JSON", "malformed")
+    archive(letters.settings, USER_EVENTS, 3, letters.log_id, [record])
+    found = _store(letters.settings, lambda store: store.letters(letters.filters, 10))
+    assert [(letter.reason, letter.error) for letter in found] == [("malformed", f"{letters.word}: not strict JSON")]
+
+
 def test_replay_sends_each_letter_once(letters: Letters) -> None:
     """Bytes, key and a header that says whence; a dry run sends nothing; a second replay neither."""
     value = encode(user_event(now_ms()))
