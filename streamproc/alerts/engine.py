@@ -43,6 +43,8 @@ class AlertEngine:
         self._muted: dict[Key, None] = {}
         #: Restored as active, but no rule judges them any more.
         self._orphans: set[Key] = set()
+        #: Changed by another worker on a value older than ours.
+        self._rejudge: set[Key] = set()
         #: First window start observed since start or release(), by stream of values.
         self._seen: dict[WatchKey, int] = {}
         self._owned: set[tuple[str, str]] = set()
@@ -65,9 +67,15 @@ class AlertEngine:
 
     def tick(self, now_ms: int) -> list[AlertTransition]:
         """What the clock brings: firing alerts whose cooldown or inhibition is over are announced; alerts of rules
-        that are gone or switched off are resolved. Only for metrics observed since start or `release`.
+        that are gone or switched off are resolved; what another worker decided on older values is put right.
+        Only for metrics observed since start or `release`.
         """
         out = []
+        rejudge, self._rejudge = self._rejudge, set()
+        for key in rejudge:
+            instance, rule = self._instances.find(key), self.rules.get(key[0])
+            if instance and instance.latest and rule and rule.active and (rule.metric, key[1]) in self._owned:
+                out.extend(self._judge(rule, instance.latest, now_ms))
         for key in list(islice(self._muted, _MUTED_PER_TICK)):
             # To the end of the line: in a storm the others have their turn at the next ticks.
             del self._muted[key]
@@ -85,7 +93,10 @@ class AlertEngine:
         return out
 
     def restore(self, transitions: Iterable[AlertTransition]) -> None:
-        """Continue from recorded transitions, in any order and with repeats: per instance the highest seq wins."""
+        """Continue from recorded transitions, in any order and with repeats: per instance the highest seq wins.
+
+        Also for transitions of other workers while running.
+        """
         for item in transitions:
             if item.kind != "transition":
                 continue
@@ -95,6 +106,9 @@ class AlertEngine:
                 instance.quiet_from_ms = max(instance.quiet_from_ms or 0, item.recorded_at_ms)
             if instance.last is None or _order(item) > _order(instance.last):
                 self._adopt(key, instance, item)
+                if instance.latest is not None and (item.window_start_ms, item.version) < instance.position:
+                    # Another worker judged an older value (a paused one that woke up): ours has the last word.
+                    self._rejudge.add(key)
             self._instances.put(key, instance)
             if instance.active and item.metric and _orphaned(self.rules.get(item.rule), key, item):
                 self._orphans.add(key)
@@ -124,12 +138,11 @@ class AlertEngine:
         if what is Verdict.NEITHER:
             return []
         if known is None and what is not Verdict.BREACH:
-            self._instances.note_silent(key, position)
+            self._instances.note_silent(key, value)
             return []
         instance = known or self._instances.take(key)
         instance.position = position
-        if instance.active:
-            instance.latest = value
+        instance.latest = value
         state = next_state(rule, instance, what, value)
         if state is not instance.state:
             return [self._step(rule, key, instance, state, value, now_ms)]
@@ -192,9 +205,7 @@ class AlertEngine:
     def _apply(self, key: Key, instance: Instance, item: AlertTransition) -> None:
         if item.state is AlertState.RESOLVED and not item.inhibited_by:
             instance.quiet_from_ms = item.recorded_at_ms
-        latest = instance.latest
         self._adopt(key, instance, item)
-        instance.latest = latest if instance.active else None
         self._instances.put(key, instance)
 
     def _adopt(self, key: Key, instance: Instance, item: AlertTransition) -> None:
@@ -205,7 +216,6 @@ class AlertEngine:
         instance.position = max(instance.position, (item.window_start_ms, item.version))
         instance.started_at_ms = item.started_at_ms
         instance.muted = item.inhibited_by if item.state is AlertState.FIRING else ""
-        instance.latest = None
         instance.last = item
         if item.state is AlertState.PENDING and rule:
             instance.pending_since_ms = for_clock_ms(rule, item.window_start_ms, item.window_end_ms)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
+from schemas.results import MetricValue
 from streamproc.alerts.lifecycle import Instance
 
 #: rule name, dimension, dimension value
@@ -21,7 +22,7 @@ class Instances:
     """All instances by key. Active ones are never forgotten; the longest silent and the longest ended are."""
 
     def __init__(self, max_silent: int = MAX_SILENT, max_ended: int = MAX_ENDED) -> None:
-        self._silent: OrderedDict[Key, tuple[int, int]] = OrderedDict()
+        self._silent: OrderedDict[Key, MetricValue] = OrderedDict()
         self._ended: OrderedDict[Key, Instance] = OrderedDict()
         self._active: dict[str, dict[Key, Instance]] = {}
         self._max_silent = max_silent
@@ -38,15 +39,16 @@ class Instances:
         if known:
             return known
         # Ids are made of seq: an instance forgotten with seq n must not begin at 1 again.
-        return Instance(seq=self._seq_floor, position=self._silent.get(key, (-1, -1)))
+        return Instance(seq=self._seq_floor, position=self.silent_position(key), latest=self._silent.get(key))
 
     def silent_position(self, key: Key) -> tuple[int, int]:
         """(window_start, version) of the newest value judged for an instance without transitions."""
-        return self._silent.get(key, (-1, -1))
+        value = self._silent.get(key)
+        return (value.window_start_ms, value.version) if value else (-1, -1)
 
-    def note_silent(self, key: Key, position: tuple[int, int]) -> None:
+    def note_silent(self, key: Key, value: MetricValue) -> None:
         """Remember the newest value judged for an instance without transitions (the common case: no alert)."""
-        self._silent[key] = position
+        self._silent[key] = value
         self._silent.move_to_end(key)
         if len(self._silent) > self._max_silent:
             self._silent.popitem(last=False)

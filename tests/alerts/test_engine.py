@@ -246,6 +246,16 @@ def test_released_metrics_are_left_alone() -> None:
     assert len(engine.tick(NOW + 10**9)) == 1
 
 
+def test_what_another_worker_decided_on_an_older_value_is_put_right() -> None:
+    zombie, owner = AlertEngine(load_rules()), AlertEngine(load_rules())
+    owner.observe(cost(2.4, 12), NOW)
+    owner.restore(zombie.observe(cost(2.6, 10), NOW))
+    assert owner.counts()[AlertState.FIRING] == 1
+    (item,) = owner.tick(NOW)
+    assert (item.state, item.seq, item.value) == (AlertState.RESOLVED, 2, 2.4)
+    assert owner.tick(NOW) == []
+
+
 def test_ids_depend_on_no_clock_value_or_version() -> None:
     one = AlertEngine(load_rules()).observe(cost(2.6, 4), NOW)
     two = AlertEngine(load_rules()).observe(cost(2.9, 7), NOW + 5000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.alerts import AlertState, AlertTransition
@@ -20,6 +20,8 @@ USD = st.integers(0, 80).map(lambda n: n / 20)
 #: A history of one video: the n-th total has version n + 1.
 HISTORY = st.lists(USD, min_size=1, max_size=12)
 RULES = load_rules()
+#: A busy machine is no finding.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def final(engine: AlertEngine) -> dict[str, bool]:
@@ -27,6 +29,7 @@ def final(engine: AlertEngine) -> dict[str, bool]:
     return {item.rule: True for item in engine.states() if item.state is AlertState.FIRING}
 
 
+@unhurried
 @given(HISTORY, st.data())
 def test_any_order_and_repetition_gives_the_same_final_state(history: list[float], data: st.DataObject) -> None:
     values = [cost(usd, version + 1) for version, usd in enumerate(history)]
@@ -40,6 +43,7 @@ def test_any_order_and_repetition_gives_the_same_final_state(history: list[float
     }
 
 
+@unhurried
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from([100.0, 300.0])), min_size=1, max_size=12), st.data())
 def test_the_newest_window_decides(steps: list[tuple[int, float]], data: st.DataObject) -> None:
     values = [window(ms, number, version + 1) for version, (number, ms) in enumerate(steps)]
@@ -50,6 +54,7 @@ def test_the_newest_window_decides(steps: list[tuple[int, float]], data: st.Data
     assert bool(final(engine)) == ((newest.value or 0) > 200)
 
 
+@unhurried
 @given(HISTORY)
 def test_each_seq_and_id_is_used_once_and_states_alternate(history: list[float]) -> None:
     engine = AlertEngine(RULES)
@@ -65,6 +70,7 @@ def test_each_seq_and_id_is_used_once_and_states_alternate(history: list[float])
         assert all(a is not b for a, b in pairwise(announced))
 
 
+@unhurried
 @given(HISTORY, st.integers(0, 12), st.data())
 def test_a_restart_continues(history: list[float], cut: int, data: st.DataObject) -> None:
     cut = min(cut, len(history))
@@ -82,6 +88,7 @@ def test_a_restart_continues(history: list[float], cut: int, data: st.DataObject
     assert recorded + rest == expected
 
 
+@unhurried
 @given(HISTORY, HISTORY)
 def test_two_workers_that_judge_the_same_make_the_same_ids(history: list[float], other: list[float]) -> None:
     values = [cost(usd, version + 1) for version, usd in enumerate(history)]
@@ -91,6 +98,35 @@ def test_two_workers_that_judge_the_same_make_the_same_ids(history: list[float],
     left = [item.transition_id for value in values for item in one.observe(value, NOW)]
     right = [item.transition_id for value in values for item in two.observe(value, NOW + 7777)]
     assert left == right
+
+
+@unhurried
+@given(HISTORY, st.lists(st.tuples(st.integers(0, 1), st.booleans()), max_size=40), st.data())
+def test_a_zombie_and_its_successor_agree_in_the_end(
+    history: list[float], steps: list[tuple[int, bool]], data: st.DataObject
+) -> None:
+    """Two engines judge the same values at their own pace and follow one topic with their own delay."""
+    values = [cost(usd, version + 1) for version, usd in enumerate(history)]
+    engines, topic = (AlertEngine(RULES), AlertEngine(RULES)), []
+    judged, followed = [0, 0], [0, 0]
+    for who, judge in steps:
+        if judge and judged[who] < len(values):
+            topic.extend(engines[who].observe(values[judged[who]], NOW))
+            judged[who] += 1
+        elif followed[who] < len(topic):
+            engines[who].restore([topic[followed[who]]])
+            followed[who] += 1
+    # The zombie (0) ends wherever it is; the successor judges the newest value and follows to the end.
+    topic.extend(engines[1].observe(values[-1], NOW))
+    for _ in range(10):
+        engines[1].restore(topic)
+        topic.extend(engines[1].tick(NOW))
+    last = history[-1]
+    expected = {r: True for r, limit in (("video-cost-warning", 2.5), ("video-cost-critical", 3.0)) if last > limit}
+    assert final(engines[1]) == expected
+    fresh = AlertEngine(RULES)
+    fresh.restore(data.draw(st.permutations(topic)))
+    assert final(fresh) == expected
 
 
 def test_memory_is_bounded_and_ids_stay_unique() -> None:

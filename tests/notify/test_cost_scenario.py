@@ -31,7 +31,7 @@ async def publish(engine: AlertEngine, outbox: Outbox, topic: Topic, usd: float,
 async def play(webhook: Webhook, folder: Path, interval_s: float) -> tuple[Topic, float]:
     """1.00, 2.00, 2.60, 3.10, 2.40; returns the topic and the seconds from 2.60 to its message."""
     engine, topic, sent = AlertEngine(RULES), Topic(), 0
-    sender = SlackSender(webhook.url, timeout_s=0.3, min_interval_s=interval_s)
+    sender = SlackSender(webhook.url, timeout_s=1.5, min_interval_s=interval_s)
     waited = 0.0
     async with running(sender, topic, folder) as outbox:
         for version, (usd, messages) in enumerate([(1.0, 0), (2.0, 0), (2.6, 1), (3.1, 2), (2.4, 3)], start=1):

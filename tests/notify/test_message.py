@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import msgspec
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.alerts import AlertState, AlertTransition
@@ -109,6 +109,7 @@ def test_a_full_digest_is_within_slacks_limits_and_has_every_id() -> None:
 ANY = st.one_of(st.text(max_size=400), st.text("<>&!@ #", max_size=60).map(lambda text: text * 100))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ANY, ANY, st.integers(1, 8), st.booleans())
 def test_any_text_stays_within_slacks_limits(summary: str, label: str, count: int, reminder: bool) -> None:
     def one(n: int) -> AlertTransition:

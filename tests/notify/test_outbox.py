@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.alerts import AlertState, AlertTransition
@@ -19,6 +19,7 @@ from streamproc.notify import outbox as outbox_module
 from streamproc.notify.grouping import Notice
 from streamproc.notify.logfile import FileSender
 from streamproc.notify.outbox import Outbox
+from streamproc.notify.reminders import Reminders
 from streamproc.notify.slack import SlackSender
 from tests.notify.stage import NOW, RULES, Topic, alert, running, until
 from tests.support.webhook import NO_SERVICE, Webhook, start_webhook
@@ -271,6 +272,7 @@ def test_more_than_memory_should_hold_is_given_up_in_writing(tmp_path: Path) -> 
     assert len((tmp_path / "alerts.log").read_text().splitlines()) == 10
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=20), st.randoms())
 def test_restored_is_what_has_no_delivery(history: list[tuple[int, bool]], random: object) -> None:
     records = []
@@ -351,6 +353,20 @@ def test_reminders_until_resolved(tmp_path: Path) -> None:
     assert told[:3] == [("7", "firing", False), ("8", "firing", False), ("7", "firing", True)]
     assert sorted(told[3:5]) == [("8", "firing", True), ("9", "firing", False)]
     assert told[5:] == [("7", "resolved", False), ("10", "firing", False)]
+
+
+def test_an_old_record_brings_no_alert_back_to_life() -> None:
+    reminders = Reminders(RULES)
+    firing, resolved = alert(), alert(seq=2, state=AlertState.RESOLVED)
+    reminders.told(firing, NOW)
+    assert reminders.transition(resolved) is None
+    assert reminders.transition(firing) is None
+    assert reminders.due(NOW + 4 * HOUR) == []
+    assert reminders.transition(alert(seq=3)) is None
+    reminders.told(alert(seq=3), NOW)
+    assert reminders.due(NOW + 4 * HOUR) == [alert(seq=3)]
+    assert reminders.due(NOW + 4 * HOUR - 1) == []
+    assert reminders.transition(alert(seq=4, state=AlertState.RESOLVED)) == alert(seq=3)
 
 
 def test_no_reminder_of_what_a_worse_alert_silences(tmp_path: Path) -> None:
