@@ -43,9 +43,7 @@ class Saved:
     def __init__(self, state: SourceState) -> None:
         dimensions = {name: index.values for name, index in state.dimensions.items()}
         self.state = internal.encode(
-            SavedState(
-                state.source, state.offset, state.log_time_ms, state.max_event_ms, dimensions, state.all_cells()
-            )
+            SavedState(state.source, state.offset, state.log_time_ms, state.max_event_ms, dimensions, state.all_cells())
         )
         self.ids = state.ids.dump(state.log_time_ms)
         self.statuses = state.statuses.dump(state.log_time_ms)

@@ -1,0 +1,162 @@
+"""Laws of accumulators: merging is commutative and associative, bytes keep the meaning, IdSum is idempotent."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyroaring import BitMap64
+
+from streamproc.windows import deltas, histogram
+from streamproc.windows.accumulators import (
+    TYPES,
+    Accumulator,
+    Count,
+    Distinct,
+    Histogram,
+    IdSum,
+    Ratio,
+    Sum,
+    SumDistinct,
+    load_accumulator,
+    new_accumulator,
+)
+from streamproc.windows.formulas import FORMULAS
+
+counts = st.integers(0, 10**9)
+amounts = st.integers(-(10**20), 10**20)
+ids = st.sets(st.integers(0, 2**64 - 1), max_size=20)
+#: The same id always has the same amount: what producers promise.
+id_amounts = st.sets(st.integers(0, 2**128 - 1), max_size=12).map(lambda keys: {k: k % 1000 - 500 for k in keys})
+
+BY_KIND = {
+    "count": st.builds(Count, counts, counts),
+    "sum": st.builds(Sum, counts, counts, amounts),
+    "distinct": st.builds(lambda n, i: Distinct(n, 0, BitMap64(i)), counts, ids),
+    "ratio": st.builds(Ratio, counts, counts, counts),
+    "sum_distinct": st.builds(lambda n, t, i: SumDistinct(n, 0, t, BitMap64(i)), counts, amounts, ids),
+    "id_sum": id_amounts.map(lambda a: IdSum(len(a), 0, a)),
+    "histogram": st.dictionaries(st.integers(0, 2000), st.integers(1, 99)).map(
+        lambda b: Histogram(sum(b.values()), 0, b)
+    ),
+}
+ANY = st.one_of(*(st.tuples(st.just(kind), strategy) for kind, strategy in BY_KIND.items()))
+
+
+def meaning(acc: Accumulator) -> list[Any]:
+    """State without regard to the order of dictionaries."""
+    if isinstance(acc, IdSum):
+        return [acc.n, sorted(acc.amounts.items())]
+    state = acc.state()
+    return [sorted(part.items()) if isinstance(part, dict) else part for part in state]
+
+
+def merged(kind: str, *parts: Accumulator) -> list[Any]:
+    total = new_accumulator(kind)
+    for part in parts:
+        total.merge(part)
+    return meaning(total)
+
+
+@st.composite
+def three_of_a_kind(draw: st.DrawFn) -> tuple[str, list[Accumulator]]:
+    kind = draw(st.sampled_from(sorted(BY_KIND)))
+    return kind, [draw(BY_KIND[kind]) for _ in range(3)]
+
+
+@given(three_of_a_kind())
+def test_merging_is_commutative_and_associative(drawn: tuple[str, list[Accumulator]]) -> None:
+    """Any order and any grouping give the same."""
+    kind, (a, b, c) = drawn
+    assert merged(kind, a, b, c) == merged(kind, c, a, b)
+    pair = new_accumulator(kind)
+    pair.merge(b)
+    pair.merge(c)
+    assert merged(kind, a, pair) == merged(kind, a, b, c)
+
+
+@given(ANY)
+def test_bytes_keep_the_meaning(drawn: tuple[str, Accumulator]) -> None:
+    """to_bytes and from_bytes are inverse, also for sums beyond 64 bits."""
+    kind, acc = drawn
+    assert meaning(load_accumulator(kind, acc.to_bytes())) == meaning(acc)
+
+
+@given(id_amounts, id_amounts)
+def test_an_id_never_counts_twice(a: dict[int, int], b: dict[int, int]) -> None:
+    """Merging overlapping parts gives the union."""
+    total = IdSum()
+    for part in (a, b, a):
+        total.merge(IdSum(len(part), 0, part))
+    assert total.amounts == {**a, **b}
+    assert total.n == len({**a, **b})
+
+
+def test_the_first_amount_of_an_id_wins() -> None:
+    """The first offset wins, within a part and over parts merged from old to new."""
+    part = IdSum()
+    part.add(7, 100)
+    part.add(7, 999)
+    later = IdSum(1, 0, {7: 5})
+    part.merge(later)
+    assert part.total == 100
+
+
+@given(st.lists(st.integers(0, 2**62), min_size=1, max_size=200), st.sampled_from([50, 95, 99]))
+def test_percentiles_are_nearest_rank_within_one_percent(values: list[int], percent: int) -> None:
+    """Against the definition, on the sorted values."""
+    acc = next(acc for _, acc in deltas.fold("histogram", np.zeros(len(values), np.int64), np.array(values)))
+    exact = sorted(values)[max(1, math.ceil(percent * len(values) / 100)) - 1]
+    found = acc.percentile(percent)
+    assert abs(found - exact) <= 0.01 * exact
+    if exact < 100:
+        assert found == exact
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_a_value_lies_in_its_bucket(value: int) -> None:
+    """Boundaries are integers, half-open from below."""
+    bucket = int(histogram.buckets_of(np.array([value]))[0])
+    assert histogram.LOWER_BOUNDS[bucket] <= value
+    assert bucket + 1 == len(histogram.LOWER_BOUNDS) or value < histogram.LOWER_BOUNDS[bucket + 1]
+    assert abs(histogram.representative(bucket) - value) <= 0.01 * value
+
+
+@given(
+    st.sampled_from(["count", "sum", "distinct", "histogram", "ratio", "sum_distinct"]),
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2**62), st.integers(-(2**63), 2**63 - 1)), max_size=60),
+)
+def test_a_vectorised_fold_equals_one_by_one(kind: str, rows: list[tuple[int, int, int]]) -> None:
+    """Folding a batch by code equals folding every event by itself and merging."""
+    codes = np.array([row[0] for row in rows], dtype=np.int64)
+    values = np.array([row[1] for row in rows], dtype=np.int64)
+    entity = np.array([row[2] for row in rows], dtype=np.int64)
+    found = {code: meaning(acc) for code, acc in deltas.fold(kind, codes, values, entity)}
+    single: dict[int, Any] = {}
+    for i, code in enumerate(codes.tolist()):
+        for _, acc in deltas.fold(kind, np.zeros(1, np.int64), values[i : i + 1], entity[i : i + 1]):
+            single.setdefault(code, new_accumulator(kind)).merge(acc)
+    assert found == {code: meaning(acc) for code, acc in single.items()}
+
+
+def test_sums_beyond_doubles_are_exact() -> None:
+    """2**53 + 1 is no double."""
+    values = np.array([2**53, 1, 2**62, 2**62], dtype=np.int64)
+    ((_, acc),) = deltas.fold("sum", np.zeros(4, np.int64), values)
+    assert acc.total == 2**53 + 1 + 2**63
+
+
+@pytest.mark.parametrize("name", sorted(FORMULAS))
+def test_formulas_of_nothing(name: str) -> None:
+    """An empty window gives 0 for counts and sums, and null for means, ratios and percentiles."""
+    kinds = {
+        "count": "count", "distinct": "distinct", "mean": "sum", "money": "sum", "id_money": "id_sum",
+        "money_per_distinct": "sum_distinct", "percent": "ratio", "p50": "histogram", "p95": "histogram", "p99": "histogram",
+    }  # fmt: skip
+    value, count, total = FORMULAS[name](TYPES[kinds[name]]())
+    assert (count, total) == (0, 0)
+    assert value == (0.0 if name in ("count", "distinct", "money", "id_money") else None)
