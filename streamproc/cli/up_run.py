@@ -13,7 +13,7 @@ from streamproc.clock import now_ms
 from streamproc.embedded.datadir import locked_data_dir
 from streamproc.embedded.journal import Journal
 from streamproc.embedded.recycling import watch_broker_memory
-from streamproc.embedded.stack import StackOptions, check_ports, stack_parts, stack_settings
+from streamproc.embedded.stack import StackOptions, check_ports, lag_series, stack_parts, stack_settings
 from streamproc.embedded.supervisor import Supervisor
 from streamproc.errors import StreamprocError
 from streamproc.view.collector import Collector
@@ -63,7 +63,7 @@ async def run_up(options: StackOptions, for_s: float | None, view: bool) -> int:
         check_ports(options)
         settings = stack_settings(options)
         journal = Journal(options.data_dir / "logs")
-        supervisor = Supervisor(stack_parts(options, settings, journal), journal)
+        supervisor = Supervisor(stack_parts(options, settings, journal), journal, lag_series=lag_series(settings))
         collector = Collector(settings, supervisor, journal, for_s)
         stop = Stop()
         try:
@@ -150,7 +150,8 @@ class _Run:
 
         async def orderly() -> None:
             self._journal.say("stopping: waiting until all events are counted (Ctrl-C again stops at once)")
-            await self._supervisor.drain()
+            if not await self._supervisor.drain():
+                self._journal.say("the workers have not caught up in time; what they had not read ends with the broker")
             lines = await summary(self._collector, self._begun_ms)
             await self._supervisor.stop()
             print("\n".join(lines), flush=True)

@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from schemas.topics import SOURCES
 from streamproc.clock import monotonic
 
 LAG = "streamproc_lag_records"
+#: Counters that grow while a worker is at work.
+_TAKEN = ("streamproc_events_total", "streamproc_archived_records_total", "streamproc_merged_cells_total")
+QUIET_S = 2.2
 _TIMEOUT = aiohttp.ClientTimeout(total=1.0)
 
 
@@ -66,21 +70,23 @@ async def scrape_all(ports: Iterable[int]) -> list[Samples]:
         return list(await asyncio.gather(*(scrape(session, port) for port in ports)))
 
 
-async def wait_caught_up(ports: Iterable[int], timeout_s: float, poll_s: float = 0.25) -> bool:
-    """Wait until the workers have read everything. False: not in time, or no worker says how far it is.
+async def wait_caught_up(ports: Iterable[int], timeout_s: float, lag_series: int = 1, poll_s: float = 0.25) -> bool:
+    """Wait until the workers have read everything. False: not in time.
 
-    Two readings in a row must show no lag, for a worker measures it only when it fetches.
+    They have when at least `lag_series` partitions of event topics are known, none lags, and nothing was taken for
+    `QUIET_S`, which is longer than the workers need to measure their lag anew.
     """
     wanted = list(ports)
     deadline = monotonic() + timeout_s
-    quiet = 0
+    quiet_since, taken_before = monotonic(), -1.0
     while monotonic() < deadline:
         found = await scrape_all(wanted)
-        known = [samples for samples in found if samples.available and LAG in samples.by_name]
-        if not known:
-            return False
-        quiet = quiet + 1 if sum(samples.total(LAG) for samples in known) <= 0 else 0
-        if quiet == 2:
+        known = sum(labels.get("topic") in SOURCES for samples in found for labels, _ in samples.by_name.get(LAG, ()))
+        lag = sum(samples.total(LAG) for samples in found)
+        taken = sum(samples.total(name) for samples in found for name in _TAKEN)
+        if known < lag_series or lag > 0 or taken != taken_before:
+            quiet_since, taken_before = monotonic(), taken
+        elif monotonic() - quiet_since >= QUIET_S:
             return True
         await asyncio.sleep(poll_s)
     return False

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from schemas.topics import SOURCES
 from streamproc.config import Settings, load_settings
 from streamproc.embedded.binaries import require_embedded
 from streamproc.embedded.broker import broker_argv
@@ -92,6 +93,11 @@ def stack_parts(options: StackOptions, settings: Settings, journal: Journal) -> 
         demo = own_argv("demo", "--rate", f"{options.rate:g}")
         stages.append([Part("demo", demo, options.environment, reads_broker=True, stop_timeout_s=5.0)])
     return stages
+
+
+def lag_series(settings: Settings) -> int:
+    """Event partitions that are read: each by a windows worker and by the archive."""
+    return 2 * len(SOURCES) * settings.partitions
 
 
 def _servers(options: StackOptions, settings: Settings, journal: Journal) -> list[Part]:

@@ -7,22 +7,26 @@ from collections.abc import Sequence
 
 from streamproc.clock import monotonic
 from streamproc.embedded.journal import Journal
-from streamproc.embedded.keeper import Backoff, Keeper, State
+from streamproc.embedded.keeper import Backoff, Keeper
 from streamproc.embedded.metrics import wait_caught_up
 from streamproc.embedded.process import Part
 
-CATCH_UP_S = 10.0
+CATCH_UP_S = 20.0
 
 
 class Supervisor:
     """Parts in stages: the parts of a stage start side by side, a stage starts when the one before is ready.
 
     `broker` names the part that keeps its log in memory: after it was started anew, by us or because it had died, the
-    parts that read it are started anew as well, and find their place by the log's identity.
+    parts that read it are started anew as well, and find their place by the log's identity. `lag_series` is the number
+    of event partitions, over all workers, that must be known to be read before the workers count as caught up.
     """
 
-    def __init__(self, stages: Sequence[Sequence[Part]], journal: Journal, broker: str = "broker") -> None:
+    def __init__(
+        self, stages: Sequence[Sequence[Part]], journal: Journal, broker: str = "broker", lag_series: int = 1
+    ) -> None:
         self._journal = journal
+        self._lag_series = lag_series
         self._stages = [[Keeper(part, journal, Backoff()) for part in stage] for stage in stages]
         self._broker = next((keeper for keeper in self.keepers if keeper.part.name == broker), None)
         # One change of the broker at a time: a recycle and a crash must not start its readers twice.
@@ -62,11 +66,9 @@ class Supervisor:
         self._journal.say(f"{keeper.part.name} is ready (pid {keeper.pid}, {monotonic() - begun:.1f} s)")
 
     async def stop(self) -> None:
-        """Let the workers finish what was sent, then stop everything, last started first."""
+        """Stop everything, last started first."""
         await self._leave_broker()
         async with self._changing:
-            await self._stop_producing()
-            await self._catch_up()
             for stage in reversed(self._stages):
                 await asyncio.gather(*(keeper.stop() for keeper in stage))
 
@@ -125,5 +127,5 @@ class Supervisor:
         await asyncio.gather(*(keeper.stop() for keeper in producers))
 
     async def _catch_up(self) -> bool:
-        running = [k.part.metrics_port for k in self.keepers if k.part.metrics_port and k.state is State.READY]
-        return bool(running) and await wait_caught_up(running, CATCH_UP_S)
+        running = [keeper.part.metrics_port for keeper in self.keepers if keeper.part.metrics_port and keeper.pid]
+        return bool(running) and await wait_caught_up(running, CATCH_UP_S, self._lag_series)

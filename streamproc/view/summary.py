@@ -34,19 +34,21 @@ async def summary(collector: Collector, begun_ms: int) -> list[str]:
 
 
 async def _events(clickhouse: ClickHouseReader, shot: Snapshot, begun_ms: int) -> list[str]:
-    lines = [
-        f"  events taken      {shot.events:,} (duplicates {shot.duplicates:,}, late {shot.late:,}, "
-        f"dead letters {shot.dead_letters:,})"
-    ]
-    stored = []
+    """Counted in bronze: the workers' counters see an event again when it is read again after a crash."""
+    total, stored = 0, []
     for topic in SOURCES:
         table = f"bronze.{topic.replace('-', '_')}"
         # The names are our own constants, the time is formatted above: nothing foreign enters the query.
         rows = await clickhouse.rows(
             f"SELECT count(), countIf(error != '') FROM {table} FINAL WHERE ingested_at >= {_since(begun_ms)}"  # noqa: S608
         )
+        total += int(rows[0][0]) if rows else 0
         stored.append(f"{topic} {_cell(rows, 0)} ({_cell(rows, 1)} bad)")
-    return [*lines, f"  stored in bronze  {', '.join(stored)}"]
+    return [
+        f"  events taken      {total:,}: {', '.join(stored)}",
+        f"  of these          duplicates {shot.duplicates:,}, late for their minute {shot.late:,}, "
+        f"dead letters {shot.dead_letters:,}",
+    ]
 
 
 async def _windows(clickhouse: ClickHouseReader) -> list[str]:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import redis
+from aiohttp import web
 from rich.console import Console
 
 from schemas.redis_keys import live
 from streamproc.config import Settings
 from streamproc.embedded.journal import Journal
-from streamproc.embedded.metrics import parse
+from streamproc.embedded.metrics import parse, wait_caught_up
 from streamproc.embedded.stack import StackOptions
 from streamproc.embedded.supervisor import Supervisor
 from streamproc.view.collector import Collector
@@ -136,3 +137,71 @@ def test_commands_name_the_ports_of_this_stack() -> None:
 )
 def test_numbers(raw: str, shown: str) -> None:
     assert shown_number(raw) == shown
+
+
+class _Worker:
+    """Metrics of a worker whose figures a test sets."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.asked = 0
+
+    async def answer(self, _request: web.Request) -> web.Response:
+        self.asked += 1
+        return web.Response(text=self.text)
+
+
+async def _serving(worker: _Worker) -> tuple[web.AppRunner, int]:
+    app = web.Application()
+    app.router.add_get("/metrics", worker.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner, int(runner.addresses[0][1])
+
+
+def _figures(lag: int, events: int, partitions: int = 2) -> str:
+    lags = "".join(
+        f'streamproc_lag_records{{topic="user-events",partition="{number}"}} {lag}\n' for number in range(partitions)
+    )
+    return f'{lags}# TYPE streamproc_events counter\nstreamproc_events_total{{topic="user-events"}} {events}\n'
+
+
+@pytest.mark.parametrize(
+    ("figures", "caught_up"),
+    [(_figures(0, 5), True), (_figures(1, 5), False), (_figures(0, 5, partitions=1), False), ("", False)],
+    ids=["all read", "a lag", "a partition that nobody reads yet", "no figures"],
+)
+def test_workers_have_caught_up_only_when_all_partitions_say_so(
+    figures: str, caught_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streamproc.embedded.metrics.QUIET_S", 0.1)
+
+    async def scenario() -> bool:
+        worker = _Worker()
+        worker.text = figures
+        runner, port = await _serving(worker)
+        try:
+            return await wait_caught_up([port], 0.6, lag_series=2, poll_s=0.02)
+        finally:
+            await runner.cleanup()
+
+    assert asyncio.run(scenario()) is caught_up
+
+
+def test_workers_that_are_still_taking_events_have_not_caught_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamproc.embedded.metrics.QUIET_S", 0.1)
+
+    class Busy(_Worker):
+        async def answer(self, request: web.Request) -> web.Response:
+            self.text = _figures(0, self.asked)
+            return await super().answer(request)
+
+    async def scenario() -> bool:
+        runner, port = await _serving(Busy())
+        try:
+            return await wait_caught_up([port], 0.5, lag_series=2, poll_s=0.02)
+        finally:
+            await runner.cleanup()
+
+    assert not asyncio.run(scenario())
