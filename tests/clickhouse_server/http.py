@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -65,6 +66,17 @@ class Http:
     def insert(self, statement: str, data: Body, headers: dict[str, str] | None = None, **url: str) -> Answer:
         """The statement in the URL, the data in the body."""
         return self.post(data, headers, query=statement, **url)
+
+    def running(self, marker: str) -> int:
+        """How many statements that contain `marker` run, this one aside."""
+        return int(self.ok(f"SELECT count() - 1 FROM system.processes WHERE query LIKE '%{marker}%'"))
+
+    def wait_running(self, marker: str, wanted: int) -> None:
+        """Wait until so many statements with `marker` run."""
+        deadline = time.monotonic() + 20
+        while (found := self.running(marker)) != wanted:
+            assert time.monotonic() < deadline, f"{found} statements with {marker}, not {wanted}"
+            time.sleep(0.01)
 
     def raw(self, request: bytes) -> bytes:
         """Send bytes, close our side, and return whatever comes back."""

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import threading
 import time
 import zlib
 from pathlib import Path
+from urllib.parse import urlencode
 
 import lz4.frame
 import pytest
@@ -222,15 +224,39 @@ def test_sessions(http: Http) -> None:
 
 
 def test_one_statement_at_a_time_in_a_session(http: Http) -> None:
-    slow = threading.Thread(target=http.ok, args=("SELECT sleep(1.25)",), kwargs={"session_id": "busy"})
+    slow = threading.Thread(target=http.ok, args=("SELECT sleep(2.25)",), kwargs={"session_id": "busy"})
     slow.start()
-    running = "SELECT count() FROM system.processes WHERE query LIKE '%sleep(1.25)%'"
-    while http.ok(running) != "2\n":  # the slow statement and this one
-        time.sleep(0.01)
+    http.wait_running("sleep(2.25)", 1)
     answer = http.post("SELECT 1", session_id="busy")
     slow.join()
     assert (answer.code, answer.status) == (373, 500)
     assert http.ok("SELECT 1", session_id="busy") == "1\n"
+
+
+def _leave(http: Http, statement: str, body: bytes, marker: str, settings: str = "") -> None:
+    """Send a statement and close the connection once it runs."""
+    target = f"/?database={http.database}&{urlencode({'query': statement})}{settings}"
+    with socket.create_connection(("127.0.0.1", http.port), timeout=30) as connection:
+        connection.sendall(f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        http.wait_running(marker, 1)
+
+
+def test_a_select_ends_with_its_client_if_asked_to(http: Http) -> None:
+    endless = "SELECT count() FROM (SELECT DISTINCT number % 1017 FROM numbers(1000000000000))"
+    _leave(http, endless, b"", "1017", "&cancel_http_readonly_queries_on_client_close=1")
+    http.wait_running("1017", 0)
+
+
+def test_an_insert_goes_on_without_its_client(http: Http) -> None:
+    http.ok("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a")
+    statement = (
+        "INSERT INTO t SELECT a + sleepEachRow(0.1) FROM input('a UInt64') SETTINGS max_block_size = 1 FORMAT TSV"
+    )
+    _leave(http, statement, b"".join(b"%d\n" % number for number in range(20)), "sleepEachRow(0.1)")
+    deadline = time.monotonic() + 20
+    while http.ok("SELECT count() FROM t") == "0\n" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert http.ok("SELECT count(), sum(a) FROM t") == "20\t190\n"
 
 
 def test_slow_statements_block_neither_ping_nor_others(http: Http) -> None:

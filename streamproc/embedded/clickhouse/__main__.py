@@ -112,6 +112,7 @@ async def _serve(server: Server, listener: socket.socket, ready: str, grace: flo
     runner = web.AppRunner(
         server.application(),
         access_log=None,
+        handler_cancellation=True,
         auto_decompress=False,
         max_line_size=_URL_LIMIT,
         max_field_size=_URL_LIMIT,

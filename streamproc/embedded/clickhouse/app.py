@@ -88,7 +88,7 @@ class Server:
         try:
             request = await self._read(http, body)
             headers["X-ClickHouse-Query-Id"] = request.query_id
-            outcome = await asyncio.wrap_future(self._submit(request, body))
+            outcome = await self._outcome(request, body)
             headers["X-ClickHouse-Timezone"] = self._engine.timezone
             headers["X-ClickHouse-Format"] = outcome.format
             headers["X-ClickHouse-Summary"] = json.dumps(outcome.summary, separators=(",", ":"))
@@ -97,13 +97,23 @@ class Server:
                 headers["Content-Encoding"] = outcome.encoding
             return await _send(http, headers, outcome.answer)
         finally:
-            spools.close()
+            if body.running is None or body.running.done():
+                spools.close()
+            else:
+                # The client is gone, but a thread still reads them.
+                body.running.add_done_callback(lambda _: spools.close())
 
-    def _submit(self, request: Request, body: Body) -> Future[Outcome]:
-        future = self._threads.submit(self._executor.execute, request, body)
+    async def _outcome(self, request: Request, body: Body) -> Outcome:
+        """Run the request in a thread; if the client goes away a SELECT may be ended, anything else runs on."""
+        body.running = future = self._threads.submit(self._executor.execute, request, body)
         self._running.add(future)
         future.add_done_callback(self._running.discard)
-        return future
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if request.cancel_when_closed and not future.done():
+                self._threads.submit(self._executor.cancel, request)
+            raise
 
     def _authenticate(self, given: Credentials) -> None:
         known = self._credentials or Credentials()

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ class Body:
     spools: Spools
     main: Spool
     external: dict[str, Spool] = field(default_factory=dict)
+    running: "Future[Outcome] | None" = None
 
 
 @dataclass
@@ -68,6 +70,14 @@ class Executor:
                 errors.NOT_ENOUGH_SPACE, f"Cannot keep the request's data: {error.strerror or error}"
             ) from error
 
+    def cancel(self, request: Request) -> None:
+        """End the request's SELECT, if it runs and was to end with its client."""
+        connection = self.engine.connect()
+        try:
+            connection.run(f"KILL QUERY WHERE Settings['log_comment'] = {quoted(request.tag)} ASYNC")
+        finally:
+            connection.close()
+
     def _run(self, request: Request, body: Body, outcome: Outcome) -> Result:
         plain = body.main
         if request.content_encoding not in ("", "identity") and plain.size:
@@ -85,7 +95,7 @@ class Executor:
                 f"Max query size exceeded (can be increased with the `max_query_size` setting): {limit}",
             )
         with self.sessions.use(request) as session, session.connection(self.engine) as connection:
-            own = _own_settings(request)
+            own = _own_settings(request, statement)
             try:
                 if session.pinned is not None and own.pop("readonly", "0") != "0":
                     _only_reads(connection, head)  # the setting itself could never be taken back
@@ -154,8 +164,10 @@ def _query_size_limit(request: Request) -> int:
     return int(value) if value.isascii() and value.isdigit() and int(value) else _MAX_QUERY_SIZE
 
 
-def _own_settings(request: Request) -> dict[str, str]:
+def _own_settings(request: Request, statement: Statement) -> dict[str, str]:
     settings = dict(request.settings)
+    if request.cancel_when_closed and isinstance(statement, Query) and statement.selects:
+        settings["log_comment"] = request.tag
     if request.read_only and settings.get("readonly", "0") == "0":
         # 2, not 1: a GET may not change data, but may still bring settings of its own.
         settings["readonly"] = "2"

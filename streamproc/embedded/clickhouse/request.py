@@ -70,6 +70,7 @@ class Request:
     session_check: bool = False
     close_session: bool = False
     external: dict[str, str] = field(default_factory=dict)
+    tag: str = field(default_factory=lambda: f"http:{uuid.uuid4()}")
 
     def add_fields(self, fields: Iterable[tuple[str, str]], external: frozenset[str] = frozenset()) -> None:
         """Settings and `param_*` from the URL or a form; what describes an external table is put aside."""
@@ -89,7 +90,15 @@ class Request:
 
     @property
     def compress_response(self) -> bool:
-        return self.settings.get("enable_http_compression", "0").lower() in ("1", "true")
+        return self._is_on("enable_http_compression")
+
+    @property
+    def cancel_when_closed(self) -> bool:
+        """Whether a SELECT ends with its client; `tag` then finds it, for chDB takes no query_id."""
+        return self._is_on("cancel_http_readonly_queries_on_client_close") and "log_comment" not in self.settings
+
+    def _is_on(self, setting: str) -> bool:
+        return self.settings.get(setting, "0").lower() in ("1", "true")
 
 
 def _describes(name: str, external: frozenset[str]) -> bool:
