@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from schemas.alerts import AlertState, AlertTransition
 from streamproc.alerts.lifecycle import fingerprint, transition_id
 from streamproc.alerts.rules import RuleSet
+from streamproc.notify.grouping import Notice
 from streamproc.notify.load import load_rules
 from streamproc.notify.logfile import FileSender
 from streamproc.notify.outbox import Outbox, Sender
@@ -51,6 +52,26 @@ def alert(
         recorded_at_ms=at_ms,
         inhibited_by=inhibited_by,
     )
+
+
+class Collector:
+    """A receiver that keeps what it gets; `fail` are errors that it raises first."""
+
+    label = "slack"
+    broken = ""
+
+    def __init__(self, *fail: Exception) -> None:
+        self.messages: list[list[Notice]] = []
+        self.fail = list(fail)
+
+    async def send(self, notices: Sequence[Notice]) -> None:
+        if self.fail:
+            raise self.fail.pop(0)
+        self.messages.append(list(notices))
+
+    @property
+    def ids(self) -> list[str]:
+        return [notice.item.transition_id for message in self.messages for notice in message]
 
 
 class Topic:
