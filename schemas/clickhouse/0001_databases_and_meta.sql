@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS meta.window_sources
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Milli(greatest(start_ms, 1577836800000), 'UTC'))
 ORDER BY (measure, dimension, dimension_value, size, start_ms, source)
-TTL toDateTime(written_at) + toIntervalDay(multiIf(size = 'all', 36500, measure LIKE '%cost%', 1110, 195))
+TTL written_at + INTERVAL 195 DAY DELETE WHERE size != 'all' AND measure NOT LIKE '%cost%',
+    written_at + INTERVAL 1110 DAY DELETE WHERE size != 'all' AND measure LIKE '%cost%'
 SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 512,
          fsync_after_insert = 1, fsync_part_directory = 1;
 

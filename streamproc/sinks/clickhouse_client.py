@@ -72,6 +72,9 @@ class ClickHouse:
             settings["insert_deduplication_token"] = token
         try:
             client = await self._connected()
+            if "deduplicate_insert" in client.server_settings:
+                # From 26.2 on this one is in force instead, and on by default.
+                settings["deduplicate_insert"] = "enable" if token else "disable"
             async with asyncio.timeout(self._timeout_s):
                 await client.raw_insert(table, columns, block, settings=settings, fmt="Native")
         except Exception as error:

@@ -109,10 +109,10 @@ def test_a_dead_letter_is_in_bronze_and_not_in_silver(clickhouse_server: ClickHo
 
 
 def test_an_insert_over_many_days_is_not_refused(clickhouse_server: ClickHouseHandle, name: str) -> None:
-    days = [f"20{20 + n // 300}-{1 + n // 25 % 12:02}-{1 + n % 25:02}T00:00:00Z" for n in range(400)]
+    days = [f"20{24 + n // 120}-{1 + n // 10 % 12:02}-{1 + n % 10:02}T00:00:00Z" for n in range(240)]
     events = [user_event(600 + n, occurred_at=day) for n, day in enumerate(days)]
-    write(clickhouse_server.url, [batch(name, list(range(400)), events)])
-    assert rows(clickhouse_server.url, f"SELECT count() FROM silver.user_activity WHERE log_id = '{name}'") == [(400,)]
+    write(clickhouse_server.url, [batch(name, list(range(240)), events)])
+    assert rows(clickhouse_server.url, f"SELECT count() FROM silver.user_activity WHERE log_id = '{name}'") == [(240,)]
 
 
 @pytest.mark.parametrize("fault", [Mode.CUT_AFTER_REQUEST, Mode.BLACK_HOLE, Mode.REFUSE])
