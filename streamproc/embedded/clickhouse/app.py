@@ -10,7 +10,6 @@ from pathlib import Path
 
 from aiohttp import BodyPartReader, ClientPayloadError, web
 from aiohttp.web_exceptions import HTTPException
-from multidict import CIMultiDict
 
 from streamproc.embedded.clickhouse import errors
 from streamproc.embedded.clickhouse.engine import Engine
@@ -66,7 +65,7 @@ class Server:
             return _plain(f"Method {request.method} is not supported\n", status=501)
         if request.method in ("GET", "HEAD") and "query" not in request.query:
             return _plain("Ok.\n")
-        headers: CIMultiDict[str] = CIMultiDict({"X-ClickHouse-Server-Display-Name": self._engine.display_name})
+        headers = {"X-ClickHouse-Server-Display-Name": self._engine.display_name}
         try:
             return await self._answer(request, headers)
         except ClickHouseError as error:
@@ -77,11 +76,11 @@ class Server:
             _log.exception("request failed")
             return self._failure(ClickHouseError(errors.STD_EXCEPTION, f"{type(error).__name__}: {error}"), headers)
 
-    def _failure(self, error: ClickHouseError, headers: CIMultiDict[str]) -> web.Response:
+    def _failure(self, error: ClickHouseError, headers: dict[str, str]) -> web.Response:
         headers["X-ClickHouse-Exception-Code"] = str(error.code)
         return _plain(error.text(self._engine.version), status=error.status, headers=headers)
 
-    async def _answer(self, http: web.Request, headers: CIMultiDict[str]) -> web.StreamResponse:
+    async def _answer(self, http: web.Request, headers: dict[str, str]) -> web.StreamResponse:
         self._authenticate(read_credentials(http.query, http.headers))
         spools = Spools(self._spool_directory)
         body = Body(spools, spools.new())
@@ -174,13 +173,13 @@ async def _fill(spool: Spool, read: Callable[[], Awaitable[bytes]]) -> None:
         await asyncio.to_thread(spool.finish)
 
 
-def _plain(text: str, status: int = 200, headers: CIMultiDict[str] | None = None) -> web.Response:
+def _plain(text: str, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     answer = web.Response(body=text.encode("utf-8", "replace"), status=status, headers=headers)
     answer.headers["Content-Type"] = "text/plain; charset=UTF-8" if status != 200 else "text/html; charset=UTF-8"
     return answer
 
 
-async def _send(http: web.Request, headers: CIMultiDict[str], answer: Spool) -> web.StreamResponse:
+async def _send(http: web.Request, headers: dict[str, str], answer: Spool) -> web.StreamResponse:
     if not answer.on_disk:
         return web.Response(body=answer.head(answer.size), headers=headers)
     response = web.StreamResponse(headers=headers)

@@ -1,5 +1,6 @@
 """Runs one request on the engine, in a thread: decodes its body, finds the statement, feeds the data."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from streamproc.embedded.clickhouse.session import Sessions
 from streamproc.embedded.clickhouse.spool import Spool, Spools
 from streamproc.embedded.clickhouse.statement import Insert, InsertThroughInput, Query, Statement, parse
 
+_log = logging.getLogger(__name__)
 _MAX_QUERY_SIZE = 262_144
 _READ_ONLY_HINT = (
     " For queries over HTTP, method GET implies readonly. You should use method POST for modifying queries."
@@ -75,6 +77,8 @@ class Executor:
         connection = self.engine.connect()
         try:
             connection.run(f"KILL QUERY WHERE Settings['log_comment'] = {quoted(request.tag)} ASYNC")
+        except ClickHouseError as error:
+            _log.warning("a SELECT whose client is gone could not be ended: %s", error.message)
         finally:
             connection.close()
 

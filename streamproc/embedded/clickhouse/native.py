@@ -1,9 +1,4 @@
-"""Rewrites Native blocks for clients that announce a protocol version, such as Grafana's.
-
-The engine writes Native as for a client without a version. From version 54454 on ClickHouse puts block information
-before each block and a byte for the kind of serialization before each column's data; so the end of each column has
-to be found, which its type tells.
-"""
+"""Rewrites Native blocks for clients that announce a protocol version, such as Grafana's."""
 
 import re
 import struct
@@ -12,6 +7,9 @@ from collections.abc import Callable, Iterator
 from streamproc.embedded.clickhouse import errors
 from streamproc.embedded.clickhouse.errors import ClickHouseError
 
+# The engine writes Native as for a client without a version. From this version on ClickHouse puts block information
+# before each block, and a byte for the kind of serialization before each column's data: to write that, the end of each
+# column has to be found, which its type tells.
 MIN_VERSION = 54454
 # Field 1: no overflow row; field 2: no bucket (-1); end of fields.
 _BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"

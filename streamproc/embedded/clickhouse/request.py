@@ -47,7 +47,7 @@ class Credentials:
     """Who the client says it is."""
 
     user: str = "default"
-    password: str = ""
+    password: str = field(default="", repr=False)
 
 
 @dataclass

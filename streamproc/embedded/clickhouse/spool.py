@@ -55,15 +55,18 @@ class Spool:
         return os.pread(self._file.fileno(), length, 0)
 
     def chunks(self, start: int = 0) -> Iterator[bytes]:
-        """All bytes from `start` on, in pieces of at most 1 MiB."""
+        """All bytes from `start` on, in pieces of at most 1 MiB; an error, never an early end, if some are missing."""
         if self._file is None:
             view = memoryview(self._pending)
             for at in range(start, len(view), CHUNK):
                 yield bytes(view[at : at + CHUNK])
-            return
-        while piece := os.pread(self._file.fileno(), CHUNK, start):
-            start += len(piece)
-            yield piece
+            start = len(view)
+        else:
+            while piece := os.pread(self._file.fileno(), CHUNK, start):
+                start += len(piece)
+                yield piece
+        if start < self.size:
+            raise OSError(f"only {start} of {self.size} bytes are left of the request's data")
 
     def close(self) -> None:
         self._pending = bytearray()
