@@ -27,7 +27,7 @@ _DECODERS: Final = {topic: msgspec.json.Decoder(struct) for topic, struct in STR
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _ALLOWED: Final = {"status": STATUSES, "component": COMPONENTS}
 _BAD_UUID: Final = "not a UUID in 8-4-4-4-12 form"
-_BAD_TIME: Final = "not an RFC 3339 time with T, an offset and at most nine decimals, in the years 1 to 9999"
+_BAD_TIME: Final = "not an RFC 3339 time with T, an offset and at most nine decimals, in the years 1970 to 2105"
 _BAD_AMOUNT: Final = "not a JSON number (or a string of one) that fits into 64 bits of 1/10000 USD"
 
 

@@ -20,9 +20,10 @@ SCALAR_BELOW: Final = 36
 
 _TIME = re.compile(TIME_PATTERN)
 _EPOCH_DAY: Final = datetime.date(1970, 1, 1).toordinal()
-#: Instants must lie in the years 1 to 9999 of UTC, so that every reader's calendar holds them.
-MIN_MS: Final = (datetime.date(1, 1, 1).toordinal() - _EPOCH_DAY) * 86_400_000
-MAX_MS: Final = (datetime.date(9999, 12, 31).toordinal() - _EPOCH_DAY + 1) * 86_400_000 - 1
+#: Instants must lie in the years 1970 to 2105 of UTC: ClickHouse's DateTime, which windows start at, holds no others,
+#: and one value that no table takes would block a sink.
+MIN_MS: Final = 0
+MAX_MS: Final = (datetime.date(2106, 1, 1).toordinal() - _EPOCH_DAY) * 86_400_000 - 1
 
 # Days since the epoch of the first of each month, months counted from 0000-01.
 _MONTHS = np.arange("0000-01", "10000-02", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int64)

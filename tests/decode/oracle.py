@@ -171,7 +171,10 @@ def read_time(text: str) -> int:
         raise Refused("malformed") from None
     decimals = text[20 : 19 + len(rest)]
     exact = Fraction((at - EPOCH) // timedelta(seconds=1)) + Fraction(int(decimals or 0), 10 ** len(decimals))
-    return exact * 1000 // 1
+    ms = exact * 1000 // 1
+    if not 0 <= ms < 4_291_747_200_000:  # 2106-01-01
+        raise Refused("malformed")
+    return ms
 
 
 def read_amount(value: Any) -> int:

@@ -105,7 +105,9 @@ def test_no_record_hides_or_moves_another(size: int) -> None:
 
 def test_ids_do_not_move_one_another() -> None:
     good = "123e4567-e89b-12d3-a456-426614174000"
-    for pair in ([good + "a", good[1:]], [good + "\n" + good, ""], [good[:-1] + "\n", good], [good[:-1] + "é", good]):
+    dashed, broken = good[:-2] + "--", good[:-2] + "\n-"
+    pairs = [[good + "a", good[1:]], [good + "\n" + good, ""], [good[:-1] + "\n", good], [good[:-1] + "é", good]]
+    for pair in [*pairs, [dashed, good], [broken, dashed], [good[:-1] + " ", good]]:
         high, low, bad = parse_ids([good] * 20 + pair)
         assert bad == [20 + at for at, text in enumerate(pair) if text != good]
         assert set(high[:20].tolist()) == {0x123E4567E89B12D3}

@@ -37,20 +37,25 @@ BAD = [
     "2026-03-01T10:00:00Z\n",
     "+026-03-01T10:00:00Z",
     "0000-01-01T00:00:00Z",
+    "0001-01-01T00:00:00Z",
+    "1969-12-31T23:59:59.9999Z",
+    "1970-01-01T00:00:00+00:01",
+    "2106-01-01T00:00:00Z",
+    "9999-12-31T23:59:59.999Z",
+    "0000-12-31T23:59:30-00:01",
     "0001-01-01T00:00:00+00:01",
     "9999-12-31T23:59:59-00:01",
     "２026-03-01T10:00:00Z",
 ]
 GOOD = {
     "1970-01-01T00:00:00Z": 0,
-    "1969-12-31T23:59:59.9999Z": -1,
     "1970-01-01T00:00:00.0009Z": 0,
     "2024-02-29T23:59:59.999999999Z": 1709251199999,
     "2000-02-29T00:00:00-00:00": 951782400000,
     "2026-03-01T10:00:00.5+05:30": 1772339400500,
     "2026-03-01T10:00:00.05-23:59": 1772445540050,
-    "0001-01-01T00:00:00Z": MIN_MS,
-    "9999-12-31T23:59:59.999Z": MAX_MS,
+    "1970-01-01T01:00:00+01:00": MIN_MS,
+    "2105-12-31T23:59:59.999Z": MAX_MS,
 }
 
 
@@ -73,7 +78,7 @@ def test_values(text: str, ms: int) -> None:
 
 def test_every_day_of_the_gregorian_cycle() -> None:
     days = [date(1996, 1, 1) + timedelta(days=at) for at in range(365 * 10)]
-    days += [date(year, month, 1) - timedelta(days=1) for year in range(1800, 2300) for month in (1, 3)]
+    days += [date(year, month, 1) - timedelta(days=1) for year in range(1971, 2106) for month in (1, 3)]
     ms, bad = parse_times([f"{day.isoformat()}T00:00:00Z" for day in days])
     assert not bad
     assert ms.tolist() == [(day - date(1970, 1, 1)).days * 86_400_000 for day in days]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
@@ -65,7 +65,10 @@ def time_ms(value: object) -> int:
         if int(hours) > 23 or int(minutes) > 59:
             raise Invalid("offset out of range")
         offset = (int(hours) * 60 + int(minutes)) * (1 if sign == "+" else -1)
-    return (int(moment.timestamp()) - offset * 60) * 1000 + int((fraction or "0").ljust(3, "0")[:3])
+    ms = (int(moment.timestamp()) - offset * 60) * 1000 + int((fraction or "0").ljust(3, "0")[:3])
+    if not 0 <= ms < datetime(2106, 1, 1, tzinfo=UTC).timestamp() * 1000:
+        raise Invalid("not in the years 1970 to 2105")
+    return ms
 
 
 def _integer(value: object) -> int:
