@@ -36,9 +36,14 @@ decode_transition = msgspec.json.Decoder(AlertTransition).decode
 LoadStates = Callable[[], Awaitable[list[AlertTransition]]]
 
 
+def alert_partition(settings: Settings, item: AlertTransition) -> int:
+    """The partition of the `alerts` topic that holds an alert instance."""
+    return int(item.fingerprint[:8], 16) % settings.partitions
+
+
 def alert_message(settings: Settings, item: AlertTransition) -> Message:
     """A transition or delivery as it goes to the `alerts` topic (partitioned by fingerprint)."""
-    place = int(item.fingerprint[:8], 16) % settings.partitions
+    place = alert_partition(settings, item)
     return Message(settings.topic(topics.ALERTS), place, item.fingerprint.encode(), encode_transition(item))
 
 

@@ -133,9 +133,13 @@ class MergeAgent:
         wall = now_ms()
         state = held.state
         waiting: dict[WindowKey, None] = {}
-        dirty, state.dirty = state.dirty, {}
         published = 0
-        for i, key in enumerate(dirty):
+        # One key after the other: what is not handed over yet stays marked, so that nobody lets its window go.
+        for i in range(len(state.dirty)):
+            if not state.dirty:
+                break
+            key = next(iter(state.dirty))
+            del state.dirty[key]
             window = state.windows.get(key)
             if window is None:
                 continue

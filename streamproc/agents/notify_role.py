@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 
 from schemas import topics
 from schemas.alerts import AlertTransition
-from streamproc.agents.alerting import LoadStates, alert_message, decode_transition
+from streamproc.agents.alerting import LoadStates, alert_message, alert_partition, decode_transition
 from streamproc.agents.handover import Handover
 from streamproc.agents.log_reader import LogReader
 from streamproc.agents.publisher import Publisher
@@ -83,11 +83,15 @@ class NotifyRole(Role):
     async def close(self) -> None:
         """Bounded: what is not stored or sent is taken up again from the topic."""
         await asyncio.gather(self._gold.drained(3.0), self._live.drained(2.0))
+        await self._sender.close()
         await self.publisher.stop()
 
     async def restore(self, assigned: set[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
         """Read the whole history of the assigned partitions before anything is sent, so that nothing is sent twice."""
         async with LogReader(self.settings.bootstrap_servers) as reader:
+            # Undelivered alerts of partitions that are no longer ours are sent by their new owner.
+            ours = {number for _, number in assigned}
+            self.outbox.forget(lambda item: alert_partition(self.settings, item) not in ours)
             history: list[AlertTransition] = []
             for name in sorted(assigned):
                 tp = TopicPartition(self.settings.topic(name[0]), name[1])
@@ -136,6 +140,10 @@ class NotifyRole(Role):
         for key in keys:
             if key not in self._gold and key not in self._live:
                 self._items.pop(key, None)
+
+    def problem(self) -> str:
+        """Not ready once the receiver refuses for good (a revoked webhook): alerts then go to the log and the file."""
+        return f"the alert receiver is broken: {self._sender.broken}" if self._sender.broken else ""
 
     async def _record_delivery(self, item: AlertTransition) -> None:
         DELIVERIES.labels(item.delivery.split(":", 1)[0]).inc()

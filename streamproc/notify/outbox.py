@@ -46,6 +46,8 @@ class Sender(Protocol):
 
     async def send(self, notices: Sequence[Notice]) -> None: ...
 
+    async def close(self) -> None: ...
+
 
 @dataclass(slots=True)
 class Stats:
