@@ -43,7 +43,9 @@ Int64 = Annotated[int, Meta(ge=INT64_MIN, le=INT64_MAX)]
 NotNegative = Annotated[int, Meta(ge=0, le=INT64_MAX)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Uuid = Annotated[str, _text("UUID in its 8-4-4-4-12 form, either case", UUID_PATTERN)]
-Time = Annotated[str, _text("RFC 3339: T, an offset (Z or ±hh:mm), up to nine decimals; read as ms", TIME_PATTERN)]
+Time = Annotated[
+    str, _text("RFC 3339: T, an offset (Z or ±hh:mm), up to nine decimals, 1970 to 2105; cut to ms", TIME_PATTERN)
+]
 Version = Annotated[str, _text("semantic version; the major version must be 1", _SUPPORTED_PATTERN)]
 #: Raw keeps the decimal text: a double would round it.
 Amount = Annotated[
