@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from streamproc.embedded.process import Part, run_job
 from streamproc.embedded.redis import redis_argv
 
 HOST = "127.0.0.1"
+SESSION_TIMEOUT_S = "4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class StackOptions:
             "STREAMPROC_CLICKHOUSE_URL": f"http://{HOST}:{self.clickhouse_port}",
             "STREAMPROC_DATA_DIR": str(self.data_dir),
             "STREAMPROC_METRICS_HOST": HOST,
+            # The embedded broker lets a group wait for half of its session timeout before the first one may begin.
+            "STREAMPROC_SESSION_TIMEOUT_S": os.environ.get("STREAMPROC_SESSION_TIMEOUT_S", SESSION_TIMEOUT_S),
         }
 
     @property

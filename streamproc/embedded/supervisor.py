@@ -32,6 +32,8 @@ class Supervisor:
         # One change of the broker at a time: a recycle and a crash must not start its readers twice.
         self._changing = asyncio.Lock()
         self.recycles = 0
+        # True from when all is read until readers run again: a stop in between has nothing to wait for.
+        self._all_read = False
         if self._broker is not None:
             self._broker.on_return = self._broker_came_back
 
@@ -81,7 +83,7 @@ class Supervisor:
         await self._leave_broker()
         async with self._changing:
             await self._stop_producing()
-            return await self._catch_up()
+            return self._all_read or await self._catch_up()
 
     async def recycle_broker(self, reason: str) -> None:
         """Renew the broker, whose log only grows: readers catch up and stop, an empty broker starts, readers start."""
@@ -91,10 +93,11 @@ class Supervisor:
             self._journal.say(f"renewing the broker ({reason}): workers catch up, stop, and go on with an empty log")
             begun = monotonic()
             await self._stop_producing()
-            caught_up = await self._catch_up()
+            caught_up = self._all_read = await self._catch_up()
             await self._stop_readers()
             await self._broker.stop()
             await self._broker.start()
+            self._all_read = False
             await self._start_readers()
             self.recycles += 1
             note = "" if caught_up else "; the workers had not caught up in time"

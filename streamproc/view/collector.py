@@ -20,7 +20,7 @@ from streamproc.view.snapshot import AlertRow, ProcessRow, Snapshot
 from streamproc.view.stores import ClickHouseReader, RedisReader
 
 _CLICKHOUSE_EVERY_S = 5.0
-_COUNTS_SQL = "SELECT count(), countIf(status != 'open') FROM gold.windows"
+_COUNTS_SQL = "SELECT count(), countIf(status != 'open') FROM gold.windows FINAL"
 #: Counters that are summed over the window workers.
 _COUNTERS = {
     "events": "streamproc_events_total",

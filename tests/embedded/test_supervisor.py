@@ -273,3 +273,33 @@ def test_readers_are_started_anew_when_the_broker_died() -> None:
     asyncio.run(scenario())
     assert renewed == ["topics", "topics"]
     assert "the broker lost its log with its process" in out.getvalue()
+
+
+def test_a_stop_while_the_broker_is_renewed_waits_for_nothing_that_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, _ = quiet_journal()
+
+    async def caught_up(*_: object) -> bool:
+        return True
+
+    async def never() -> bool:
+        return False
+
+    monkeypatch.setattr("streamproc.embedded.supervisor.wait_caught_up", caught_up)
+    worker = part("worker", reads_broker=True, metrics_port=1)
+    broker = part("broker", ready_timeout_s=60.0)
+
+    async def scenario() -> bool:
+        supervisor = Supervisor([[broker], [worker]], journal)
+        await supervisor.start()
+        # The new broker never becomes ready, so that the renewal is held up in its middle.
+        object.__setattr__(broker, "ready", never)
+        old = supervisor.keepers[0].pid
+        renewal = asyncio.create_task(supervisor.recycle_broker("test"))
+        await until(lambda: supervisor.keepers[0].pid not in (0, old))
+        renewal.cancel()
+        await asyncio.gather(renewal, return_exceptions=True)
+        drained = await asyncio.wait_for(supervisor.drain(), 5)
+        await supervisor.stop()
+        return drained
+
+    assert asyncio.run(scenario())
