@@ -128,7 +128,8 @@ class ArchiveRole(Role):
         points = await self._retried(topic, self._bronze.restore_points, topic, partition)
         for point in points:
             if begins > point.offset or await self._is_at(reader, tp, point):
-                return _Partition(point.offset + 1, point.log_id, point.max_timestamp_ms)
+                log_ms = NEVER if point.redo_log_ms is None else point.redo_log_ms
+                return _Partition(max(begins, point.redo_from), point.log_id, log_ms)
         if points:
             NEW_LOGS.labels(topic).inc()
             log.warning("the log is a new one", topic=topic, partition=partition)
@@ -156,7 +157,7 @@ class ArchiveRole(Role):
     async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
         """Queue one fetched batch; waits while too much waits for ClickHouse already."""
         state = self._partitions.get((topic, partition))
-        if state is None:
+        if state is None or self._revoked_now.is_set():
             return
         records = [record for record in records if record.offset >= state.next_offset]
         for start in range(0, len(records), _SLICE):

@@ -75,7 +75,12 @@ def encode(batches: Sequence[BronzeBatch]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class RestorePoint:
-    """Where the archive of one log stands: its last record as it lies in bronze, and the log time there (epoch ms)."""
+    """Where the archive of one log stands: its last record as it lies in bronze, and the log time there (epoch ms).
+
+    A crash can leave an insert in bronze that never reached silver, for parts of one insert are not written at once. So
+    the archive goes on at `redo_from`, the first offset of the last insert; `redo_log_ms` is the log time before it
+    (None: no record before it).
+    """
 
     topic: str
     partition: int
@@ -85,6 +90,8 @@ class RestorePoint:
     key: bytes
     payload: bytes
     max_timestamp_ms: int
+    redo_from: int
+    redo_log_ms: int | None
 
 
 class BronzeSink:
@@ -138,4 +145,17 @@ class BronzeSink:
             bytes_columns=("key", "payload"),
         )
         timestamp_ms, key, payload = found[0]
-        return RestorePoint(topic, partition, log_id, offset, timestamp_ms, key, payload, max_ms)
+        redo_from, redo_ms = await self._redo(topic, partition, log_id)
+        return RestorePoint(topic, partition, log_id, offset, timestamp_ms, key, payload, max_ms, redo_from, redo_ms)
+
+    async def _redo(self, topic: str, partition: int, log_id: str) -> tuple[int, int | None]:
+        """First offset of the insert written last (its rows share one `ingested_at`), and the log time before it."""
+        of_log = f"FROM {TABLES[topic]} WHERE topic = {{topic:String}} AND partition = {{partition:UInt32}} AND log_id = {{log_id:String}}"
+        values = {"topic": topic, "partition": partition, "log_id": log_id}
+        last = f"SELECT min(offset) {of_log} AND ingested_at = (SELECT max(ingested_at) {of_log})"
+        redo_from = int((await self._clickhouse.rows(last, values))[0][0])
+        before = (
+            f"SELECT count(), toUnixTimestamp64Milli(max(kafka_timestamp)) {of_log} AND offset < {{redo_from:UInt64}}"
+        )
+        count, max_ms = (await self._clickhouse.rows(before, {**values, "redo_from": redo_from}))[0]
+        return redo_from, max_ms if count else None

@@ -180,6 +180,20 @@ class Stack:
         """Produce (topic, key, value) with acks=all, in order; returns how many."""
         return asyncio.run(produce(self.broker.bootstrap, messages))
 
+    def kill_clickhouse(self) -> None:
+        """SIGKILL; its files stay."""
+        self.clickhouse.kill()
+
+    def restart_clickhouse(self) -> None:
+        """Start it again on the same port and files."""
+        self.clickhouse = start_clickhouse(self.dir / "clickhouse", port=self.clickhouse.port)
+
+    def lose_log(self) -> None:
+        """Kill the broker, start an empty one on the same port, and make the topics again."""
+        self.broker.kill()
+        self.broker.start()
+        self.create_topics()
+
     def log_records(self) -> list[Record]:
         """Every record of the event topics as the broker has it."""
         return asyncio.run(read_all(self.broker.bootstrap, EVENT_TOPICS))
