@@ -129,21 +129,31 @@ class _Run:
 
     async def _watch(self) -> None:
         """Show the stack until it is to stop. Errors of the broker's renewal end the run."""
-        shower = show_live(self._collector, self._options) if self._view else show_lines(self._collector, self._journal)
-        self._journal.echo = not self._view
         tasks = {
-            asyncio.create_task(shower, name="view"),
             asyncio.create_task(watch_broker_memory(self._supervisor, self._options.broker_memory_mb), name="memory"),
             asyncio.create_task(self._stop.asked.wait(), name="stop"),
         }
+        shower = asyncio.create_task(self._show(), name="view")
         try:
             done, _ = await asyncio.wait(tasks, timeout=self._for_s, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
+            for task in (*tasks, shower):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, shower, return_exceptions=True)
+
+    async def _show(self) -> None:
+        """Show until cancelled; a defect of the view must never stop what it shows."""
+        self._journal.echo = not self._view
+        try:
+            if self._view:
+                await show_live(self._collector, self._options)
+            else:
+                await show_lines(self._collector, self._journal)
+        except Exception as error:
+            self._journal.echo = True
+            self._journal.say(f"the view cannot go on ({type(error).__name__}: {error}); the stack does")
 
     async def _finish(self) -> None:
         """Let the workers catch up, say what was done, and stop; a second Ctrl-C cuts it short."""

@@ -64,6 +64,8 @@ class Collector:
         self._session: aiohttp.ClientSession | None = None
         self._sums = {name: CounterSum() for name in _COUNTERS}
         self._asked_at = float("-inf")
+        self._asking: asyncio.Task[None] | None = None
+        self._answered = False
         self._counts: list[int] | None = None
         self._firing: list[AlertRow] | None = None
 
@@ -73,6 +75,9 @@ class Collector:
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
         await self._redis.close()
         await self.clickhouse.close()
         if self._session is not None:
@@ -80,7 +85,9 @@ class Collector:
 
     async def snapshot(self, fresh: bool = False) -> Snapshot:
         """Look at everything once. `fresh` asks ClickHouse even if it was asked a moment ago."""
-        workers, live, _ = await asyncio.gather(self._scrape(), self._redis.live_rows(), self._ask_clickhouse(fresh))
+        workers, live, _ = await asyncio.gather(
+            self._scrape(), self._redis.live_rows(), self._refresh_clickhouse(fresh)
+        )
         now = monotonic()
         for name, total in self._sums.items():
             total.update(now, self._readings(workers, name))
@@ -101,7 +108,7 @@ class Collector:
             down=sorted({f"sink {name}" for name in _where(workers, "streamproc_sink_up", "sink", 0.0)}),
             paused=sorted(_where(workers, "streamproc_paused", "topic", 1.0)),
             redis_up=live is not None,
-            clickhouse_up=self._counts is not None,
+            clickhouse_up=self._counts is not None or not self._answered,
             live=live or [],
             window_rows=self._counts[0] if self._counts else None,
             final_rows=self._counts[1] if self._counts else None,
@@ -130,13 +137,20 @@ class Collector:
                 if labels.get("topic") in (None, *sources) and labels.get("size") in (None, "1m"):
                     yield (worker, tuple(sorted(labels.items()))), value
 
-    async def _ask_clickhouse(self, fresh: bool) -> None:
-        if not fresh and monotonic() - self._asked_at < _CLICKHOUSE_EVERY_S:
-            return
-        self._asked_at = monotonic()
+    async def _ask_clickhouse(self) -> None:
         rows = await self.clickhouse.rows(_COUNTS_SQL)
         self._counts = [int(value) for value in rows[0]] if rows else None
         self._firing = await self.clickhouse.firing()
+        self._answered = True
+
+    async def _refresh_clickhouse(self, fresh: bool) -> None:
+        """Ask in the background, so that a ClickHouse that answers slowly never holds up the view."""
+        due = fresh or monotonic() - self._asked_at >= _CLICKHOUSE_EVERY_S
+        if due and (self._asking is None or self._asking.done()):
+            self._asked_at = monotonic()
+            self._asking = asyncio.create_task(self._ask_clickhouse(), name="view-clickhouse")
+        if fresh and self._asking is not None:
+            await self._asking
 
     def _processes(self) -> list[ProcessRow]:
         parts = [

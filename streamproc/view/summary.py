@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas.topics import SOURCES
 from streamproc.view.collector import Collector
-from streamproc.view.snapshot import Snapshot, shown_number
+from streamproc.view.snapshot import Snapshot, shown_bytes, shown_number
 from streamproc.view.stores import ClickHouseReader
 
 _WINDOWS_SQL = """
@@ -30,7 +30,8 @@ async def summary(collector: Collector, begun_ms: int) -> list[str]:
     lines += await _windows(collector.clickhouse)
     lines += _values(shot)
     lines += await _alerts(collector.clickhouse, shot, begun_ms)
-    return lines
+    parts = ", ".join(f"{row.name} {shown_bytes(row.rss_bytes)}" for row in shot.processes if row.rss_bytes)
+    return [*lines, f"  memory            {shown_bytes(shot.memory_bytes)}: {parts}"]
 
 
 async def _events(clickhouse: ClickHouseReader, shot: Snapshot, begun_ms: int) -> list[str]:

@@ -50,7 +50,7 @@ def take(redis_url: str) -> Snapshot:
     async def scenario() -> Snapshot:
         collector = Collector(settings, Supervisor([], journal), journal)
         try:
-            return await collector.snapshot()
+            return await collector.snapshot(fresh=True)
         finally:
             await collector.close()
 
