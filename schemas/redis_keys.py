@@ -42,6 +42,11 @@ def alert(prefix: str, fingerprint: str) -> str:
     return f"{prefix}alert:{fingerprint}"
 
 
+def instance(prefix: str) -> str:
+    """Marker with a random value: if it is gone, so is everything else that was written."""
+    return f"{prefix}meta:instance"
+
+
 def updates(prefix: str) -> str:
     """Pub/sub channel: one JSON message a changed live value."""
     return f"{prefix}updates"

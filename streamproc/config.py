@@ -67,6 +67,9 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='share of bad records per topic above which it pauses, e.g. {"user-events": 0.9}',
     )
+    flood_probe_s: float = Field(
+        60.0, ge=0.1, le=3600, description="a topic paused because nearly everything is bad is probed this often"
+    )
     session_timeout_s: float = Field(10.0, ge=1, le=300, description="Kafka consumer session timeout")
     stuck_after_s: float = Field(
         60.0, ge=5, le=3600, description="no progress with lag for this long: not live, and the process ends"

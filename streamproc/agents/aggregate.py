@@ -54,8 +54,6 @@ class Aggregator:
         self.moved = asyncio.Event()
         #: Set while partitions are being taken away: whoever waits in a body gives its batch up (it is read again).
         self.revoked = asyncio.Event()
-        self.probe_interval_s = 60.0
-        self.progressed_at_s = monotonic()
         self._on_pause = on_pause
 
     def runtime(self, topic: str, partition: int) -> SourceRuntime:
@@ -69,6 +67,8 @@ class Aggregator:
     async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
         """Fold one fetched batch; records at or below what is applied are skipped."""
         runtime = self.runtimes.get((topic, partition))
+        if self.revoked.is_set():
+            return
         if runtime is None:
             log.info("batch of a partition that is no longer ours", topic=topic, partition=partition)
             return
@@ -127,13 +127,15 @@ class Aggregator:
         if decoded.dead and runtime.guard.would_flood(len(decoded.dead), len(records)):
             if len(records) > PROBE_RECORDS:
                 return await self._fold(runtime, records[:PROBE_RECORDS])
-            if not await self._pause(runtime, decoded, records):
+            if not await self._pause(runtime, decoded, records[0].offset):
                 return 0
+        elif runtime.paused:
+            self._set_paused(runtime, records[0].offset, False)
         assert runtime.state is not None
         kafka_ms = np.fromiter((record.timestamp for record in records), dtype=np.int64, count=len(records))
         folding_at = monotonic()
         outcome = runtime.state.apply(records[-1].offset, kafka_ms, decoded.ok, decoded.columns)
-        self.progressed_at_s = done = monotonic()
+        done = monotonic()
         runtime.tail = records[-1]
         self._dead_letters(runtime, decoded, outcome, records)
         runtime.guard.add(len(decoded.dead) + len(outcome.future), len(records))
@@ -166,26 +168,36 @@ class Aggregator:
             if records[position].offset > runtime.dead_until:
                 runtime.dead.append(DeadLetter(records[position], reason.value, text))
 
-    async def _pause(self, runtime: SourceRuntime, decoded: Decoded, records: list[Any]) -> bool:
-        """Wait while nearly everything is bad: a small probe passes every so often, the rest stays in the topic."""
-        topic, partition, offset = runtime.topic, runtime.partition, records[0].offset
-        log.error(
-            "nearly every record is bad: the topic is paused and probed",
-            topic=topic,
-            partition=partition,
-            offset=offset,
-            reason=decoded.dead[0][2],
-            limit=runtime.guard.limit,
-            probe_every_s=self.probe_interval_s,
-        )
-        PAUSED.labels(topic).set(1)
-        self._on_pause(topic, partition, offset, True)
+    async def _pause(self, runtime: SourceRuntime, decoded: Decoded, offset: int) -> bool:
+        """Wait while nearly everything is bad: a small probe passes every so often, the rest stays in the topic.
+
+        False if the partition is being taken away. The pause ends with the first probe that is not as bad, so that
+        people are told once.
+        """
+        if not runtime.paused:
+            log.error(
+                "nearly every record is bad: the topic is paused and probed",
+                topic=runtime.topic,
+                partition=runtime.partition,
+                offset=offset,
+                reason=decoded.dead[0][2],
+                limit=runtime.guard.limit,
+                probe_every_s=self.settings.flood_probe_s,
+            )
+            self._set_paused(runtime, offset, True)
         try:
-            await asyncio.wait_for(self.revoked.wait(), self.probe_interval_s)
+            await asyncio.wait_for(self.revoked.wait(), self.settings.flood_probe_s)
         except TimeoutError:
-            self.progressed_at_s = monotonic()
             return True
-        finally:
-            PAUSED.labels(topic).set(0)
-            self._on_pause(topic, partition, offset, False)
+        self._set_paused(runtime, offset, False)
         return False
+
+    def _set_paused(self, runtime: SourceRuntime, offset: int, paused: bool) -> None:
+        runtime.paused = paused
+        PAUSED.labels(runtime.topic).set(any(r.paused for r in self.runtimes.values() if r.topic == runtime.topic))
+        self._on_pause(runtime.topic, runtime.partition, offset, paused)
+
+    @property
+    def paused(self) -> bool:
+        """Whether some partition is held back because nearly everything is bad."""
+        return any(runtime.paused for runtime in self.runtimes.values())

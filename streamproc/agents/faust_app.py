@@ -36,11 +36,19 @@ class OwnProgressConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is un
         if restore is None or not assigned:
             return committed
         positions = await restore(assigned)
-        seeks = {TP(topic, partition): offset for (topic, partition), offset in positions.items()}
+        still = self.assignment()
+        seeks = {TP(*name): offset for name, offset in positions.items() if TP(*name) in still}
         if seeks:
             await self._thread.seek_wait(seeks)
         committed.update(seeks)
         return committed
+
+    async def wait_empty(self) -> None:
+        """Faust waits here for the batches in hand before it says that partitions go: who waits must give up first."""
+        give_up: Callable[[], None] | None = getattr(self.app, "give_up", None)
+        if give_up is not None:
+            give_up()
+        await super().wait_empty()
 
 
 class OwnProgressTransport(driver.Transport):  # type: ignore[misc]  # Faust is untyped here
@@ -49,8 +57,11 @@ class OwnProgressTransport(driver.Transport):  # type: ignore[misc]  # Faust is 
     Consumer = OwnProgressConsumer
 
 
-def make_app(settings: Settings, role: str, restorer: Restorer, datadir: str) -> Any:
-    """A Faust app for one role: its own consumer group, batches, no web server, no tables, no committed authority."""
+def make_app(settings: Settings, role: str, restorer: Restorer, give_up: Callable[[], None], datadir: str) -> Any:
+    """A Faust app for one role: its own consumer group, batches, no web server, no tables, no committed authority.
+
+    `give_up` is called when partitions are about to be taken away, before Faust waits for the batches in hand.
+    """
     app = faust.App(
         f"{settings.app_id}-{role}",
         broker=settings.broker_url,
@@ -82,6 +93,7 @@ def make_app(settings: Settings, role: str, restorer: Restorer, datadir: str) ->
     )
     app.transport = OwnProgressTransport([_url(part) for part in settings.broker_url.split(";")], app, loop=None)
     app.restorer = restorer
+    app.give_up = give_up
     return app
 
 

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from streamproc.agents.log_reader import LogReader
 from streamproc.clock import monotonic
 from streamproc.config import Settings
+from streamproc.errors import RetryableError
 from streamproc.logs import get_logger
 
 log = get_logger("follow")
@@ -37,7 +38,7 @@ class Follower:
         while True:
             try:
                 await self._follow()
-            except (KafkaError, OSError, TimeoutError) as error:
+            except (KafkaError, OSError, TimeoutError, RetryableError) as error:
                 log.warning("following a topic was interrupted; trying again", topic=self._topic, error=repr(error))
                 await asyncio.sleep(1.0)
 

@@ -52,6 +52,9 @@ class LiveStore(Protocol):
     async def roll(self, values: Sequence[MetricValue]) -> int:
         """Empty windows of metrics that are quiet."""
 
+    async def instance(self) -> str:
+        """Identity of the data set that answers; another one does not hold what was written before."""
+
 
 @dataclass(slots=True)
 class MergePartition:
@@ -61,10 +64,17 @@ class MergePartition:
     state: MergeState = field(default_factory=MergeState)
     next_offset: int = 0
     tail: Any = None
+    tail_hash: str = ""
     loaded: bool = False
     reported: int = -1
     #: (offset, identity) of the last records of batches: where a restart may begin.
     passed: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=4096))
+
+    def restart(self) -> None:
+        """Read from the beginning of a new log. What is held stays: perhaps nobody else has it any more."""
+        self.next_offset, self.tail, self.tail_hash, self.reported = 0, None, "", -1
+        self.passed.clear()
+        self.state.new_log()
 
 
 class MergeAgent:
@@ -191,6 +201,7 @@ class MergeAgent:
                 part = (cell.start_ms, cell.source)
                 if window.changed_cells.get(part) is cell:
                     del window.changed_cells[part]
+                    window.changed_at.pop(part, None)
         self._writing = {}
 
     async def clock_loop(self) -> None:
@@ -218,6 +229,29 @@ class MergeAgent:
             # The hand-over reports the sink's state; here it is enough not to lose the newest roll of each.
             newest = {(v.metric, v.size, v.dimension, v.dimension_value): v for v in (*rolls, *self._rolls)}
             self._rolls = list(newest.values())
+
+    async def refill_loop(self) -> None:
+        """Once a second: does the same Redis still hold what was written? A restarted or emptied one is filled again."""
+        known = ""
+        while True:
+            await asyncio.sleep(1.0)
+            try:
+                instance = await self._live.instance()
+            except (RetryableError, PermanentError):
+                # The hand-over reports that Redis is away; it is asked again in a second.
+                continue
+            if known and instance != known:
+                log.warning("Redis does not hold what was written to it; live values are written again")
+                self.refill()
+            known = instance
+
+    def refill(self) -> None:
+        """Write all that is held to Redis again, and look up in ClickHouse what was let go lately."""
+        for held in self.partitions.values():
+            for key in held.state.windows:
+                self.redis.add((held.number, key))
+            held.state.roll_again()
+            held.loaded = False
 
     def _let_go(self, held: MergePartition, wall: int) -> None:
         gone = []
@@ -278,9 +312,7 @@ class MergeAgent:
 
     def stored_until(self, held: MergePartition) -> int:
         """The first offset of window-partials whose cells are not surely in ClickHouse."""
-        first = min(
-            (window.offset for window in held.state.windows.values() if window.changed_cells), default=held.next_offset
-        )
+        first = min((at for w in held.state.windows.values() for at in w.changed_at.values()), default=held.next_offset)
         # Only ends of batches are remembered with their identity: go back to the last one at or before it.
         return max((offset + 1 for offset, _ in held.passed if offset < first), default=held.reported)
 

@@ -7,14 +7,21 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+from aiokafka.errors import KafkaError
+
+from streamproc.agents.fatal import die
 from streamproc.agents.faust_app import add_batch_agent, make_app
-from streamproc.agents.tasks import Tasks
+from streamproc.agents.tasks import Tasks, within
 from streamproc.clock import monotonic
 from streamproc.config import Settings
+from streamproc.errors import RetryableError
 from streamproc.logs import get_logger
 from streamproc.telemetry import LAG
 
 log = get_logger("role")
+
+#: A broker that is away must not hold up the end of a process: what is left is read again.
+_LEAVE_GROUP_S = 8.0
 
 
 class Role:
@@ -59,8 +66,9 @@ class Role:
     async def start(self) -> None:
         """Open, join the consumer group, begin."""
         await self.open()
-        app = self._app = make_app(self.settings, self.name, self._restore_raw, self._scratch.name)
+        app = self._app = make_app(self.settings, self.name, self._restore_raw, self.on_revoked, self._scratch.name)
         app.on_partitions_revoked.connect(self._revoked)
+        app.on_partitions_assigned.connect(self._assigned)
         for topic in self.topics():
             add_batch_agent(app, self.settings.topic(topic), self._handle_raw)
         app.finalize()
@@ -72,7 +80,7 @@ class Role:
         self.ready = False
         self.on_revoked()
         if self._app is not None:
-            await self._app.stop()
+            await within(_LEAVE_GROUP_S, "leaving the group", self._app.stop())
         await self.close()
         await self.tasks.stop()
         self._scratch.cleanup()
@@ -83,6 +91,11 @@ class Role:
     async def _revoked(self, _app: Any, revoked: Any, **_kwargs: Any) -> None:
         self.on_revoked()
 
+    async def _assigned(self, _app: Any, assigned: Any, **_kwargs: Any) -> None:
+        # More workers than partitions: Faust restores nothing then, and what was held must be let go.
+        if not assigned:
+            await self._restore_raw(set())
+
     def _contract(self, topic: str) -> str:
         return topic.removeprefix(self.settings.topic_prefix)
 
@@ -92,10 +105,25 @@ class Role:
 
     async def _restore_raw(self, assigned: set[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
         named = {(self._contract(topic), partition) for topic, partition in assigned}
-        positions = await self.restore(named)
+        positions = await self._restored(named)
         self.progressed_at_s = monotonic()
         self.ready = True
         return {(self.settings.topic(topic), partition): offset for (topic, partition), offset in positions.items()}
+
+    async def _restored(self, named: set[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
+        """Restore until it works: Faust would go on from the committed offsets, or sit there crashed, after an error."""
+        pause = 0.2
+        while True:
+            try:
+                return await self.restore(named)
+            except (KafkaError, OSError, TimeoutError, RetryableError) as error:
+                log.warning("restoring was interrupted; trying again", role=self.name, error=repr(error))
+                await asyncio.sleep(pause)
+                pause = min(5.0, 2 * pause)
+            except asyncio.CancelledError:
+                raise
+            except BaseException:
+                die(f"restoring {self.name} failed")
 
     def highwater(self, topic: str, partition: int) -> int | None:
         """End of a partition's log as the last fetch saw it, None before the first."""
@@ -111,6 +139,8 @@ class Role:
     async def _lag_loop(self) -> None:
         while True:
             await asyncio.sleep(1.0)
+            if self._app.crashed:
+                die("Faust has crashed: the process would live on without reading anything")
             for (topic, partition), lag in self.lag().items():
                 LAG.labels(topic, str(partition)).set(lag)
 

@@ -12,11 +12,11 @@ from streamproc.windows.source import NEVER, SourceState
 
 @dataclass(slots=True)
 class DeadLetter:
-    """A record that cannot count, with its reason class and the reason a person understands."""
+    """A record that cannot count: `reason` is one of the contract's, `error` says in words what is wrong with it."""
 
     record: Any
-    error: str
     reason: str
+    error: str
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class SourceRuntime:
     """One partition of an event topic at this worker (`topic` as contracts name it).
 
     `state` is None until the log has a first record (an empty log has no identity). `dead_until` is the last offset
-    whose dead letter is surely sent; `tail` the last record applied.
+    whose dead letter is surely sent; `tail` the last record applied. `paused` while nearly everything is bad.
     """
 
     topic: str
@@ -34,6 +34,7 @@ class SourceRuntime:
     guard: FloodGuard = field(default_factory=FloodGuard)
     dead: list[DeadLetter] = field(default_factory=list)
     dead_until: int = -1
+    paused: bool = False
     tail_hash: str = ""
     tail: Any = None
     reported_offset: int = -1

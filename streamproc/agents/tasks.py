@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from streamproc.agents.fatal import die
 from streamproc.logs import get_logger
 
 log = get_logger("tasks")
+
+
+async def within(seconds: float, what: str, work: Awaitable[Any]) -> bool:
+    """Wait for a part of a graceful end, for a bounded time; False (said in the log) if it did not end by then."""
+    try:
+        await asyncio.wait_for(work, seconds)
+    except TimeoutError:
+        log.warning("not done in time; what is left is read again by whoever comes next", what=what, seconds=seconds)
+        return False
+    return True
 
 
 class Tasks:

@@ -23,6 +23,7 @@ from streamproc.agents.progress_log import read_known
 from streamproc.agents.publisher import Message, Publisher
 from streamproc.agents.restore import SourceRestorer
 from streamproc.agents.role import Role
+from streamproc.agents.tasks import within
 from streamproc.alerts.rules import RuleSet
 from streamproc.clock import now_ms
 from streamproc.config import Settings
@@ -73,6 +74,7 @@ class WindowsRole(Role):
         start("load", self.merge.load_loop())
         start("redis", self.merge.redis.run())
         start("clickhouse", self.merge.clickhouse.run())
+        start("refill", self.merge.refill_loop())
         start("merge report", self._report_merge())
 
     async def _restore_alerts(self) -> None:
@@ -80,12 +82,12 @@ class WindowsRole(Role):
 
     async def close(self) -> None:
         """The last flush and snapshot; then, bounded, what stage 2 still holds for the sinks."""
-        await self.flusher.finish()
-        await self.merge.emit_now()
-        await asyncio.gather(self.merge.redis.drained(3.0), self.merge.clickhouse.drained(5.0))
-        await self.alerting.record_outgoing()
-        await self._write_merge_progress()
-        await self.publisher.stop()
+        if await within(4.0, "the last flush", self.flusher.finish()):
+            await self.merge.emit_now()
+            await asyncio.gather(self.merge.redis.drained(2.0), self.merge.clickhouse.drained(4.0))
+            await within(2.0, "recording alerts", self.alerting.record_outgoing())
+            await within(2.0, "recording how far windows are stored", self._write_merge_progress())
+        await within(2.0, "closing the producer", self.publisher.stop())
 
     async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
         """Events to stage 1, cells to stage 2."""
@@ -113,25 +115,24 @@ class WindowsRole(Role):
             del held[number]
         positions: dict[tuple[str, int], int] = {}
         async with LogReader(self.settings.bootstrap_servers) as reader:
-            for number in [number for number in held if not await self._same_partials(reader, held[number])]:
-                del held[number]
             fresh = numbers - set(held)
+            for number in [number for number in held if not await self._same_partials(reader, held[number])]:
+                held[number].restart()
             known = await read_known(reader, self.settings, [("merge", number) for number in fresh])
             for number in fresh:
                 partition = held[number] = MergePartition(number)
                 for entry in known.get(("merge", number), []):
                     saved = entry.snapshot
                     if saved is not None and await self._holds(reader, number, saved.offset, saved.tail_hash):
-                        partition.next_offset = saved.offset
+                        partition.next_offset, partition.tail_hash = saved.offset, saved.tail_hash
                         break
         for number in numbers:
             positions[topics.WINDOW_PARTIALS, number] = held[number].next_offset
         return positions
 
     async def _same_partials(self, reader: LogReader, partition: MergePartition) -> bool:
-        if partition.tail is None:
-            return False
-        return await self._holds(reader, partition.number, partition.next_offset, record_hash(partition.tail))
+        tail_hash = record_hash(partition.tail) if partition.tail is not None else partition.tail_hash
+        return await self._holds(reader, partition.number, partition.next_offset, tail_hash)
 
     async def _holds(self, reader: LogReader, number: int, next_offset: int, tail_hash: str) -> bool:
         """Whether window-partials still has that record right before `next_offset`."""
@@ -214,6 +215,10 @@ class WindowsRole(Role):
             if mark is not None:
                 lags[topics.WINDOW_PARTIALS, number] = max(0, mark - held.next_offset)
         return lags
+
+    def stuck_s(self) -> float:
+        """A paused topic is no stuck one: it is held back on purpose, and said so."""
+        return 0.0 if self.aggregator.paused else super().stuck_s()
 
     def problem(self) -> str:
         """Not ready while the broker takes nothing, or a sink refuses for good."""

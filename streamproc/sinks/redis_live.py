@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -85,6 +86,28 @@ class RedisLive:
             RetryableError, PermanentError: with a reason; a part may have been applied, and may be written again.
         """
         return await self._run([item for value in values for item in self._items(value, ROLL)])
+
+    async def instance(self) -> str:
+        """Identity of what Redis holds: changes when the server starts anew, is emptied, or is replaced by another.
+
+        Raises:
+            RetryableError, PermanentError: with a reason.
+        """
+        key = redis_keys.instance(self._prefix)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(key, secrets.token_hex(8), nx=True)
+        pipe.get(key)
+        # Some servers refuse INFO to clients: then the marker alone says it.
+        pipe.info("server")
+        try:
+            was_set, marker, info = await pipe.execute(raise_on_error=False)
+        except Exception as error:
+            raise sort_redis_error(error) from error
+        for reply in (was_set, marker):
+            if isinstance(reply, Exception):
+                raise sort_redis_error(reply) from reply
+        run_id = "" if isinstance(info, Exception) else info.get("run_id", "")
+        return f"{bytes(marker or b'').decode()}/{run_id}"
 
     def _items(self, value: MetricValue, op: str) -> Iterable[Item]:
         text = value_text(value)

@@ -44,15 +44,25 @@ def key_of(cell: Cell) -> WindowKey:
 class Window:
     """The newest cell of each source (of each part and source, for entity totals), and what follows from them."""
 
-    __slots__ = ("_cells", "_published", "changed_cells", "complete", "offset", "seen_at_ms", "status", "touched_at_ms")
+    __slots__ = (
+        "_cells",
+        "_published",
+        "changed_at",
+        "changed_cells",
+        "complete",
+        "seen_at_ms",
+        "status",
+        "touched_at_ms",
+    )
 
     def __init__(self, complete: bool, now_ms: int) -> None:
         self._cells: dict[tuple[int, str], tuple[int, Any, bytes]] = {}
         self._published: tuple[int, bool, list[MetricValue]] = (-1, False, [])
+        #: Cells that are not stored yet, and the offset in `window-partials` from which each can be read again.
         self.changed_cells: dict[tuple[int, str], Cell] = {}
+        self.changed_at: dict[tuple[int, str], int] = {}
         self.complete = complete
         self.status = OPEN
-        self.offset = -1
         self.seen_at_ms = now_ms
         self.touched_at_ms = now_ms
 
@@ -118,7 +128,7 @@ class MergeState:
             if window.join(cell):
                 news += 1
                 window.changed_cells[cell.start_ms, cell.source] = cell
-                window.offset = offset
+                window.changed_at[cell.start_ms, cell.source] = offset
                 window.touched_at_ms = now_ms
                 if window.status == FINAL:
                     window.status = CORRECTED
@@ -224,6 +234,15 @@ class MergeState:
                     )
                 )
         return rolled
+
+    def roll_again(self) -> None:
+        """Have the clock roll every quiet metric once more (whoever showed the rolled windows has lost them)."""
+        self.newest = dict.fromkeys(self.newest, 0)
+
+    def new_log(self) -> None:
+        """`window-partials` is a new log: what is held stays right, but cannot be read again from there."""
+        for window in self.windows.values():
+            window.changed_at = dict.fromkeys(window.changed_at, -1)
 
     def forget(self, key: WindowKey) -> None:
         """Let a window go that is final (or an idle entity) and stored everywhere."""

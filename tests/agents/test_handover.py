@@ -1,0 +1,92 @@
+"""The hand-over to a sink: bounded while it is away, complete when it is back, and clear about what needs a human."""
+
+from __future__ import annotations
+
+import asyncio
+from streamproc.agents.handover import Handover
+from streamproc.errors import PermanentError, RetryableError
+from tests.agents.waiting import until
+
+
+class Sink:
+    """Keeps the newest value of each key, as the merge agent's state does."""
+
+    def __init__(self) -> None:
+        self.newest: dict[int, int] = {}
+        self.stored: dict[int, int] = {}
+        self.fault: Exception | None = None
+        self.calls = 0
+        self.handover: Handover[int] = Handover("test", self.write, max_keys=50, min_interval_s=0.0)
+
+    async def write(self, keys: list[int]) -> None:
+        self.calls += 1
+        values = {key: self.newest[key] for key in keys}
+        await asyncio.sleep(0)
+        if self.fault is not None:
+            raise self.fault
+        self.stored |= values
+
+    def put(self, key: int, value: int) -> None:
+        self.newest[key] = value
+        self.handover.add(key)
+
+
+def test_a_sink_that_is_away_costs_a_key_a_window_and_misses_nothing() -> None:
+    """100 updates of each of 300 keys while it is down: 300 keys wait, and the newest values arrive."""
+
+    async def act() -> None:
+        sink = Sink()
+        running = asyncio.create_task(sink.handover.run())
+        sink.fault = RetryableError("away", "for the test")
+        for value in range(100):
+            for key in range(300):
+                sink.put(key, value)
+            await asyncio.sleep(0)
+        await until(lambda: not sink.handover.up)
+        assert len(sink.handover) == 300
+        assert not sink.handover.blocked
+        assert not await sink.handover.drained(0.05)
+        sink.fault = None
+        assert await sink.handover.drained(10)
+        assert sink.stored == dict.fromkeys(range(300), 99)
+        assert sink.handover.up
+        running.cancel()
+
+    asyncio.run(act())
+
+
+def test_a_value_that_changes_while_it_is_written_is_written_again() -> None:
+    """The key goes back to the queue by itself."""
+
+    async def act() -> None:
+        sink = Sink()
+        running = asyncio.create_task(sink.handover.run())
+        sink.put(1, 1)
+        await until(lambda: sink.calls == 1)
+        sink.put(1, 2)
+        assert await sink.handover.drained(5)
+        assert sink.stored == {1: 2}
+        assert sink.calls == 2
+        running.cancel()
+
+    asyncio.run(act())
+
+
+def test_a_permanent_error_blocks_and_is_over_when_a_human_has_acted() -> None:
+    """It is named, it keeps everything, and it ends by itself."""
+
+    async def act() -> None:
+        sink = Sink()
+        running = asyncio.create_task(sink.handover.run())
+        sink.fault = PermanentError("unknown_table", "for the test")
+        sink.put(1, 1)
+        await until(lambda: sink.handover.blocked == "unknown_table")
+        assert 1 in sink.handover
+        sink.fault = None
+        assert await sink.handover.drained(20)
+        assert sink.handover.up
+        assert sink.handover.blocked == ""
+        assert sink.stored == {1: 1}
+        running.cancel()
+
+    asyncio.run(act())

@@ -1,0 +1,156 @@
+"""The merge agent on its own: what may be forgotten of the log, a new log, and an emptied Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from schemas import internal
+from schemas.results import SIZES_MS, Cell, MetricValue
+from streamproc.agents.merge import MergeAgent, MergePartition
+from streamproc.clock import now_ms
+from streamproc.config import Settings
+from streamproc.errors import RetryableError
+from streamproc.windows.accumulators import Count
+
+MEASURE = "user_events"
+NUMBER = internal.partition_of_window(MEASURE, "", "", Settings().partitions)
+
+
+class Store:
+    """Both sinks in memory; `down` makes every call fail."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.cells: list[Cell] = []
+        self.live: dict[tuple[Any, ...], MetricValue] = {}
+        self.rolled: list[MetricValue] = []
+        self.name = "a"
+
+    def _check(self) -> None:
+        if self.down:
+            raise RetryableError("down", "for the test")
+
+    async def write(self, cells: Sequence[Cell], values: Sequence[MetricValue]) -> None:
+        self._check()
+        self.cells += cells
+
+    async def load_cells(self, keys: Any) -> list[Cell]:
+        self._check()
+        return []
+
+    async def load_since(self, starts: Mapping[str, int]) -> list[Cell]:
+        self._check()
+        return self.cells
+
+
+class Live:
+    """Redis in memory."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[Any, ...], MetricValue] = {}
+        self.rolls = 0
+        self.name = "a"
+
+    async def write(self, values: Sequence[MetricValue]) -> int:
+        self.values |= {(v.metric, v.size, v.dimension, v.dimension_value, v.window_start_ms): v for v in values}
+        return len(values)
+
+    async def roll(self, values: Sequence[MetricValue]) -> int:
+        self.rolls += len(values)
+        return len(values)
+
+    async def instance(self) -> str:
+        return self.name
+
+
+def agent(store: Store, live: Live) -> MergeAgent:
+    made = MergeAgent(Settings(), store, live, judge=lambda value: None)
+    made.partitions[NUMBER] = MergePartition(NUMBER)
+    return made
+
+
+def cell(source: str, version: int, size: str = "1m") -> Cell:
+    start = now_ms() - now_ms() % SIZES_MS[size]
+    return Cell(MEASURE, "", "", size, start, source, version, Count(version + 1).to_bytes())
+
+
+def record(offset: int, *cells: Cell) -> Any:
+    value = internal.encode(internal.Partials(cells[0].source, cells[0].version, list(cells)))
+    return SimpleNamespace(offset=offset, timestamp=1, key=b"k", value=value)
+
+
+async def flushed(made: MergeAgent) -> None:
+    await made._load_open()
+    await made.emit_now()
+    for sink in (made.redis, made.clickhouse):
+        while sink.pending:
+            await sink._write_some()
+
+
+def test_a_cell_that_is_not_stored_is_read_again_though_its_window_moved_on() -> None:
+    """Two sources of one window: the first one's cell came long before the second one's, and neither is stored."""
+
+    async def act() -> None:
+        made = agent(Store(), Live())
+        held = made.partitions[NUMBER]
+        await made.handle("window-partials", NUMBER, [record(0, cell("a", 0))])
+        await made.handle("window-partials", NUMBER, [record(1, cell("b", 0))])
+        await made.handle("window-partials", NUMBER, [record(2, cell("b", 1))])
+        assert made.stored_until(held) <= 0
+        await flushed(made)
+        assert made.stored_until(held) == 3
+        await made.handle("window-partials", NUMBER, [record(3, cell("b", 2))])
+        assert made.stored_until(held) == 3
+
+    asyncio.run(act())
+
+
+def test_a_new_log_of_partials_keeps_what_is_held() -> None:
+    """ClickHouse is away and the broker forgets its log: what was read is in this process alone."""
+
+    async def act() -> None:
+        store = Store()
+        made = agent(store, Live())
+        held = made.partitions[NUMBER]
+        await flushed(made)
+        store.down = True
+        await made.handle("window-partials", NUMBER, [record(0, cell("old", 7))])
+        held.restart()
+        assert held.next_offset == 0
+        await made.handle("window-partials", NUMBER, [record(0, cell("new", 0))])
+        assert made.stored_until(held) <= 0
+        store.down = False
+        await flushed(made)
+        assert {each.source for each in store.cells} == {"old", "new"}
+        assert made.stored_until(held) == 1
+
+    asyncio.run(act())
+
+
+def test_an_emptied_redis_is_filled_again_with_what_is_held_and_what_was_let_go() -> None:
+    """All windows, also those that were let go lately, and the rolled ones of quiet metrics."""
+
+    async def act() -> None:
+        store, live = Store(), Live()
+        made = agent(store, live)
+        held = made.partitions[NUMBER]
+        await flushed(made)
+        await made.handle("window-partials", NUMBER, [record(0, cell("a", 3), cell("a", 3, "1h"))])
+        await flushed(made)
+        expected = dict(live.values)
+        assert expected
+        held.state.forget(next(key for key in held.state.windows if key.size == "1m"))
+        live.values.clear()
+        refilling = asyncio.create_task(made.refill_loop())
+        await asyncio.sleep(0)
+        made.refill()
+        await flushed(made)
+        refilling.cancel()
+        assert live.values.keys() == expected.keys()
+        assert all(live.values[key].value == value.value for key, value in expected.items())
+        assert held.state.rolled(now_ms() + 60_000)
+
+    asyncio.run(act())
