@@ -20,6 +20,8 @@ INSERT_SETTINGS: Final[dict[str, int]] = {
     "deduplicate_blocks_in_dependent_materialized_views": 1,
     # Events of many days may come in one insert; refusing it would block the stream behind one strange producer.
     "max_partitions_per_insert_block": 0,
+    # Readers use FINAL anyway; collapsing within each insert cost 0.8 microseconds a row.
+    "optimize_on_insert": 0,
     # The answer's status is known only when the insert is done, so that no error hides behind a 200.
     "wait_end_of_query": 1,
 }

@@ -93,6 +93,8 @@ def _by_reply(error: BaseException, detail: str) -> RetryableError | PermanentEr
             return PermanentError(_PERMANENT[word], detail)
         if word in _RETRYABLE:
             return RetryableError(_RETRYABLE[word], detail)
+    if "non local key" in detail:
+        return PermanentError("cluster_without_cluster_client", detail)
     # A command in a script can fail inside: "ERR ... script: ..., on @user_script:1. OOM command not allowed".
     if isinstance(error, ResponseError):
         for word, reason in _RETRYABLE.items():

@@ -114,6 +114,11 @@ def test_texts_show_no_url_and_no_password() -> None:
         (AuthenticationError("invalid username-password pair"), PermanentError, "authentication_failed"),
         (NoPermissionError("this user has no permissions"), PermanentError, "no_permission"),
         (MovedError("3999 127.0.0.1:6381"), PermanentError, "cluster_without_cluster_client"),
+        (
+            ResponseError("ERR Script attempted to access a non local key in a cluster node script: f"),
+            PermanentError,
+            "cluster_without_cluster_client",
+        ),
         (ResponseError("WRONGTYPE Operation against a key"), PermanentError, "wrong_type_of_key"),
     ],
 )
