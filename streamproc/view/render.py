@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from rich.console import Group, RenderableType
@@ -13,6 +14,7 @@ from streamproc.embedded.durations import format_duration
 from streamproc.view.snapshot import WINDOWS, Snapshot, shown_bytes, shown_number
 
 _SIDE_BY_SIDE = 124
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z \[\w+ *\] ")
 _STATE_STYLE = {"ready": "green", "starting": "yellow", "waiting": "red", "stopped": "dim"}
 _HEADINGS = {"1m": "1m now", "5m": "5m now", "1h": "1h now", "1d": "UTC day"}
 
@@ -145,7 +147,9 @@ def _alerts(shot: Snapshot) -> RenderableType:
 
 
 def _messages(shot: Snapshot, lines: int, width: int) -> RenderableType:
+    """The newest lines without their time and level, which would take half of the width."""
     body = Text("\n").join(
-        Text.assemble((f"{name:>12} | ", "dim"), text[: max(20, width - 22)]) for name, text in shot.messages[-lines:]
+        Text.assemble((f"{name:>12} | ", "dim"), _STAMP.sub("", text)[: max(20, width - 22)])
+        for name, text in shot.messages[-lines:]
     )
     return Panel(body, title="newest log lines", title_align="left", border_style="dim")
