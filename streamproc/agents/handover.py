@@ -84,7 +84,7 @@ class Handover(Generic[K]):
                 pause = self._min_interval_s - (monotonic() - began)
                 if failures:
                     longest = _BLOCKED_PAUSE_S if self.blocked else _MAX_PAUSE_S
-                    pause = min(longest, 0.1 * 2**failures) * (0.5 + random.random() / 2)
+                    pause = min(longest, 0.1 * 2 ** min(failures, 10)) * (0.5 + random.random() / 2)
                 if pause > 0:
                     await asyncio.sleep(pause)
             self._idle.set()
