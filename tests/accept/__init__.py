@@ -1,0 +1,1 @@
+"""Acceptance: measures what issues promise, one line an item."""
