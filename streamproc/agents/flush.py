@@ -60,6 +60,8 @@ class Flusher:
         self._partitions = settings.partitions
         self._lock = asyncio.Lock()
         self._stopping = asyncio.Event()
+        #: Partition of window-partials -> offset of the last message of ours there.
+        self.sent: dict[int, int] = {}
 
     async def run(self) -> None:
         """Flush every `flush_interval_s` until `finish`. Never cancel it: a cut that is not sent would be lost."""
@@ -91,8 +93,9 @@ class Flusher:
             messages = [message for cut in cuts for message in cut.messages]
             if sum(len(cut.runtime.dead) for cut in cuts) + len(messages) > _MAX_UNFLUSHED_DEAD:
                 self.aggregator.room.clear()
-            await self.publisher.send_all(messages)
+            offsets = await self.publisher.send_all(messages)
             self.aggregator.room.set()
+            self._remember_sent(messages, offsets)
             await self.publisher.send_all([self._progress_message(cut.progress) for cut in cuts])
             for cut in cuts:
                 cut.runtime.dead_until = max(cut.runtime.dead_until, cut.progress.offset)
@@ -100,6 +103,12 @@ class Flusher:
                     await self._save(cut)
             FLUSHED_CELLS.inc(sum(cut.cells for cut in cuts))
             FLUSH_SECONDS.observe(monotonic() - now_s)
+
+    def _remember_sent(self, messages: list[Message], offsets: list[int]) -> None:
+        partials = self.settings.topic(topics.WINDOW_PARTIALS)
+        for message, offset in zip(messages, offsets, strict=True):
+            if message.topic == partials and message.partition is not None:
+                self.sent[message.partition] = max(offset, self.sent.get(message.partition, -1))
 
     def _cut(self, runtime: SourceRuntime, now_s: float, everything: bool) -> _Cut | None:
         """What this source has to send now; no await between reading the offset and the cells."""
