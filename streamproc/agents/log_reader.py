@@ -32,7 +32,9 @@ class LogReader:
             bootstrap_servers=bootstrap,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=100,
+            # A restore asks dozens of partitions one after the other, and most of them have nothing to say: with
+            # 100 ms here and 200 ms below, 24 partitions took 14 s, so 1.3 s.
+            fetch_max_wait_ms=5,
             max_partition_fetch_bytes=4 * 1024 * 1024,
             metadata_max_age_ms=15_000,
         )
@@ -83,7 +85,7 @@ class LogReader:
         deadline = monotonic() + timeout_s
         while len(found) < len(positions):
             waiting = [tp for tp in positions if tp not in found]
-            batch = await consumer.getmany(*waiting, timeout_ms=200, max_records=1)
+            batch = await consumer.getmany(*waiting, timeout_ms=10, max_records=1)
             for tp, records in batch.items():
                 found[tp] = records[0]
                 consumer.pause(tp)
@@ -110,7 +112,7 @@ class LogReader:
         deadline = monotonic() + timeout_s
         end = stop
         while True:
-            batch = await consumer.getmany(tp, timeout_ms=200, max_records=5000)
+            batch = await consumer.getmany(tp, timeout_ms=10, max_records=5000)
             records.extend(batch.get(tp, []))
             if end is None:
                 end = consumer.highwater(tp)
