@@ -93,7 +93,7 @@ class Aggregator:
         expected = runtime.next_offset
         if records[0].offset < expected:
             records = list(itertools.dropwhile(lambda record: record.offset < expected, records))
-        if records and runtime.state is not None and records[0].offset > expected:
+        if records and records[0].offset > expected:
             await self._prove_hole(runtime, expected, records[0].offset)
         return records
 
@@ -105,7 +105,7 @@ class Aggregator:
             found = (await reader.first_records({tp: max(expected, begins)}))[tp]
         if found is None or found.offset < offset:
             die(f"{runtime.topic}/{runtime.partition}: offset {offset} came where {expected} was due")
-        if begins > expected:
+        if begins > expected and runtime.state is not None:
             LOST_OFFSETS.labels(runtime.topic).inc(begins - expected)
             log.error(
                 "records were deleted before they were read",

@@ -28,6 +28,30 @@ _FOREVER_S = 1_000_000.0
 class OwnProgressConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped here
     """A consumer that starts where our durable progress ends, whatever the group committed."""
 
+    _seeks_due = 0
+    _seeks_done = 0
+    _seeking: asyncio.Lock | None = None
+
+    def resume_partitions(self, tps: Any) -> None:
+        """Faust's recovery calls this right before it has us seek: once per assignment."""
+        self._seeks_due += 1
+        super().resume_partitions(tps)
+
+    async def perform_seek(self) -> None:
+        """Restore and seek, once per assignment.
+
+        Faust's fetcher seeks too when a fetch ends during a rebalance. That would restore beside the rebalance, with
+        partitions that are about to go; what that fetch brought is read again anyway, after the seek that is due.
+        """
+        if self._seeking is None:
+            self._seeking = asyncio.Lock()
+        async with self._seeking:
+            due = self._seeks_due
+            if due == self._seeks_done:
+                return
+            await super().perform_seek()
+            self._seeks_done = due
+
     async def seek_to_committed(self) -> Mapping[Any, int]:
         """Seek all assigned partitions to our own positions; called once per rebalance, before fetching resumes."""
         committed = dict(await super().seek_to_committed())

@@ -41,6 +41,8 @@ class LogReader:
 
     async def __aenter__(self) -> Self:
         await self._consumer.start()
+        # aiokafka's own task must have begun before it is cancelled at the end, or its cancellation comes back to us.
+        await asyncio.sleep(0)
         return self
 
     async def __aexit__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+
 from streamproc.agents.handover import Handover
 from streamproc.errors import PermanentError, RetryableError
 from tests.agents.waiting import until

@@ -1,0 +1,128 @@
+"""Our own clients against a real broker: exact ends of logs, following and publishing across its restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from streamproc.agents.follow import Follower
+from streamproc.agents.log_reader import LogReader
+from streamproc.agents.publisher import Message, Publisher
+from streamproc.config import Settings
+from streamproc.kafka_topics import ensure_topics
+from tests.agents.waiting import until
+from tests.support.broker import BrokerHandle, start_broker
+from tests.support.stack import produce
+
+TOPIC = "alerts"
+
+
+@pytest.fixture
+def broker() -> Iterator[BrokerHandle]:
+    handle = start_broker()
+    yield handle
+    handle.kill()
+
+
+def settings_of(broker: BrokerHandle) -> Settings:
+    return Settings(broker_url=broker.url, partitions=3)
+
+
+def test_ends_and_first_records_of_empty_and_filled_partitions(broker: BrokerHandle) -> None:
+    """The embedded broker's own end offsets are those of its last batch's base: ours are exact."""
+
+    async def act() -> None:
+        await ensure_topics(settings_of(broker))
+        tps = [TopicPartition(TOPIC, number) for number in range(3)]
+        async with LogReader([broker.bootstrap]) as reader:
+            assert await reader.partitions(TOPIC) == [0, 1, 2]
+            assert await reader.partitions("no-such-topic") == []
+            assert [await reader.end(tp) for tp in tps] == [0, 0, 0]
+            assert await reader.first_records(dict.fromkeys(tps, 0)) == dict.fromkeys(tps)
+            assert await reader.read_from(tps[0], 0) == []
+            publisher = Publisher([broker.bootstrap])
+            await publisher.start()
+            sent = await publisher.send_all([Message(TOPIC, 1, b"k", f"{i}".encode()) for i in range(700)])
+            await publisher.stop()
+            assert sent == list(range(700))
+            assert [await reader.end(tp) for tp in tps] == [0, 700, 0]
+            first = await reader.first_records({tps[0]: 0, tps[1]: 699, tps[2]: 0})
+            assert first[tps[0]] is None
+            assert first[tps[1]].value == b"699"
+            assert (await reader.first_records({tps[1]: 700}))[tps[1]] is None
+            assert [r.offset for r in await reader.read_from(tps[1], 690)] == list(range(690, 700))
+            assert [r.offset for r in await reader.read_from(tps[1], 3, 7)] == [3, 4, 5, 6]
+
+    asyncio.run(act())
+
+
+def test_a_follower_goes_on_with_the_new_log_of_a_restarted_broker(broker: BrokerHandle) -> None:
+    """All of the old log, then all of the new one, though it is shorter."""
+    seen: list[bytes] = []
+
+    def take(record: Any) -> None:
+        seen.append(record.value)
+
+    async def act() -> None:
+        settings = settings_of(broker)
+        await ensure_topics(settings)
+        await produce(broker.bootstrap, [(TOPIC, b"k", f"old {i}".encode()) for i in range(50)])
+        follower = Follower(settings, TOPIC, take, back=None)
+        following = asyncio.create_task(follower.run())
+        await asyncio.wait_for(follower.caught_up.wait(), 15)
+        assert len(seen) == 50
+        broker.kill()
+        broker.start()
+        await ensure_topics(settings)
+        await produce(broker.bootstrap, [(TOPIC, b"k", f"new {i}".encode()) for i in range(5)])
+        await until(lambda: seen[50:] == [f"new {i}".encode() for i in range(5)], 30)
+        assert not following.done()
+        following.cancel()
+
+    asyncio.run(act())
+
+
+def test_a_follower_begins_as_far_back_as_told(broker: BrokerHandle) -> None:
+    """`back` records before the end of each partition."""
+    seen: list[int] = []
+
+    async def act() -> None:
+        settings = settings_of(broker)
+        await ensure_topics(settings)
+        await produce(broker.bootstrap, [(TOPIC, b"k", b"x")] * 30)
+        follower = Follower(settings, TOPIC, lambda record: seen.append(record.offset), back=4)
+        following = asyncio.create_task(follower.run())
+        await asyncio.wait_for(follower.caught_up.wait(), 15)
+        assert seen == [26, 27, 28, 29]
+        following.cancel()
+
+    asyncio.run(act())
+
+
+def test_the_publisher_waits_for_a_broker_that_is_away(broker: BrokerHandle) -> None:
+    """Nothing is dropped, and the offsets are those of the acknowledged messages, in order."""
+
+    async def act() -> None:
+        settings = settings_of(broker)
+        await ensure_topics(settings)
+        publisher = Publisher([broker.bootstrap])
+        await publisher.start()
+        assert await publisher.send_all([Message(TOPIC, 0, b"k", b"before")]) == [0]
+        broker.kill()
+        sending = asyncio.create_task(publisher.send_all([Message(TOPIC, 0, b"k", f"{i}".encode()) for i in range(20)]))
+        await until(lambda: publisher.failing, 30)
+        assert not sending.done()
+        broker.start()
+        await ensure_topics(settings)
+        offsets = await asyncio.wait_for(sending, 30)
+        assert not publisher.failing
+        async with LogReader([broker.bootstrap]) as reader:
+            kept = {r.offset: r.value for r in await reader.read_from(TopicPartition(TOPIC, 0), 0)}
+        assert [kept[offset] for offset in offsets] == [f"{i}".encode() for i in range(20)]
+        await publisher.stop()
+
+    asyncio.run(act())
