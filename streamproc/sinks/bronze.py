@@ -22,6 +22,8 @@ COLUMNS: Final = ("topic", "partition", "log_id", "offset", "kafka_timestamp", "
 
 #: Kafka keeps topics for 7 days: what came before cannot be read again, so the search for the last record ends here.
 _RECENT_DAYS: Final = 9
+#: The embedded broker begins a new log at every start; only the newest few can be the one that is there now.
+_MAX_LOGS: Final = 3
 
 #: The token travels in the URL: of many batches only its hash does.
 _LONGEST_TOKEN: Final = 200
@@ -129,7 +131,7 @@ class BronzeSink:
                 f"""SELECT log_id, max(offset), toUnixTimestamp64Milli(max(kafka_timestamp)), max(ingested_at) AS newest
                     FROM {TABLES[topic]}
                     WHERE topic = {{topic:String}} AND partition = {{partition:UInt32}} {condition}
-                    GROUP BY log_id ORDER BY newest DESC""",  # noqa: S608 (names of ours, values bound)
+                    GROUP BY log_id ORDER BY newest DESC LIMIT {_MAX_LOGS}""",  # noqa: S608 (names of ours, values bound)
                 {"topic": topic, "partition": partition},
             )
             if logs:
