@@ -49,6 +49,8 @@ class Aggregator:
     def __init__(self, settings: Settings, on_pause: Callable[[str, int, int, bool], None]) -> None:
         self.settings = settings
         self.runtimes: dict[tuple[str, int], SourceRuntime] = {}
+        #: Runtimes of logs that are gone: what they folded and did not send yet still counts.
+        self.retired: list[SourceRuntime] = []
         self.room = asyncio.Event()
         self.room.set()
         self.moved = asyncio.Event()

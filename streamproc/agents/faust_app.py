@@ -25,6 +25,16 @@ Restorer = Callable[[set[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], i
 _FOREVER_S = 1_000_000.0
 
 
+class QuickFetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is untyped here
+    """Faust's consumer thread with our fetch wait: 1,500 ms are fixed in the driver, and the embedded broker answers a
+    fetch after half of that, however soon a record comes (p50 408 ms at 10 events/s; with 50 ms: 5 ms)."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = self.app.fetch_wait_ms
+        return consumer
+
+
 class OwnProgressConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped here
     """A consumer that starts where our durable progress ends, whatever the group committed."""
 
@@ -52,6 +62,9 @@ class OwnProgressConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is un
             await super().perform_seek()
             self._seeks_done = due
 
+    def _new_consumer_thread(self) -> Any:
+        return QuickFetchThread(self, loop=self.loop, beacon=self.beacon)
+
     async def seek_to_committed(self) -> Mapping[Any, int]:
         """Seek all assigned partitions to our own positions; called once per rebalance, before fetching resumes."""
         committed = dict(await super().seek_to_committed())
@@ -67,6 +80,11 @@ class OwnProgressConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is un
         committed.update(seeks)
         return committed
 
+    def connections(self) -> frozenset[Any]:
+        """The connections to brokers as they are now: one that was not there before may lead to another log."""
+        consumer = self._thread._consumer
+        return frozenset() if consumer is None else frozenset(list(consumer._client._conns.values()))
+
     async def wait_empty(self) -> None:
         """Faust waits here for the batches in hand before it says that partitions go: who waits must give up first."""
         give_up: Callable[[], None] | None = getattr(self.app, "give_up", None)
@@ -81,10 +99,18 @@ class OwnProgressTransport(driver.Transport):  # type: ignore[misc]  # Faust is 
     Consumer = OwnProgressConsumer
 
 
-def make_app(settings: Settings, role: str, restorer: Restorer, give_up: Callable[[], None], datadir: str) -> Any:
+def make_app(
+    settings: Settings,
+    role: str,
+    restorer: Restorer,
+    give_up: Callable[[], None],
+    datadir: str,
+    fetch_wait_ms: int = 50,
+) -> Any:
     """A Faust app for one role: its own consumer group, batches, no web server, no tables, no committed authority.
 
     `give_up` is called when partitions are about to be taken away, before Faust waits for the batches in hand.
+    `fetch_wait_ms` is how long a fetch may wait at the broker for the first record.
     """
     app = faust.App(
         f"{settings.app_id}-{role}",
@@ -118,6 +144,7 @@ def make_app(settings: Settings, role: str, restorer: Restorer, give_up: Callabl
     app.transport = OwnProgressTransport([_url(part) for part in settings.broker_url.split(";")], app, loop=None)
     app.restorer = restorer
     app.give_up = give_up
+    app.fetch_wait_ms = fetch_wait_ms
     return app
 
 

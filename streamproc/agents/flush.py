@@ -88,9 +88,11 @@ class Flusher:
                 for runtime in list(self.aggregator.runtimes.values())
                 if (cut := self._cut(runtime, now_s, everything)) is not None
             ]
-            if not cuts:
+            retired, self.aggregator.retired = self.aggregator.retired, []
+            messages = [message for runtime in retired for message in self._last_words(runtime, now_s)]
+            if not cuts and not messages:
                 return
-            messages = [message for cut in cuts for message in cut.messages]
+            messages += [message for cut in cuts for message in cut.messages]
             if sum(len(cut.runtime.dead) for cut in cuts) + len(messages) > _MAX_UNFLUSHED_DEAD:
                 self.aggregator.room.clear()
             offsets = await self.publisher.send_all(messages)
@@ -135,6 +137,13 @@ class Flusher:
         state.evict()
         OPEN_CELLS.labels(runtime.topic).set(len(state.cells))
         return cut
+
+    def _last_words(self, runtime: SourceRuntime, now_s: float) -> list[Message]:
+        """Cells and dead letters of a log that is gone; no progress, for nobody can go on there."""
+        if runtime.state is None or runtime.state.offset < 0:
+            return []
+        cells = self._cell_messages(runtime, runtime.state.take_dirty(now_s, everything=True))
+        return cells + [self._dead_message(runtime, letter) for letter in runtime.dead]
 
     def _cell_messages(self, runtime: SourceRuntime, cells: list[Cell]) -> list[Message]:
         """Cells by partition of window-partials, in messages of bounded size."""

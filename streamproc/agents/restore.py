@@ -47,11 +47,11 @@ class SourceRestorer:
         self.aggregator.revoked.clear()
         async with LogReader(self.settings.bootstrap_servers) as reader:
             held = {name for name in assigned if name in runtimes and runtimes[name].state is not None}
-            lost = {name for name in held if not await self._is_same(reader, runtimes[name])}
+            lost = {name for name in held if not await self.is_same(reader, runtimes[name])}
             for name in lost:
                 NEW_LOGS.labels(name[0]).inc()
                 log.warning("the log is a new one", topic=name[0], partition=name[1])
-                del runtimes[name]
+                self.aggregator.retired.append(runtimes.pop(name))
             fresh = assigned - (held - lost)
             known = await read_known(reader, self.settings, fresh)
             for name in sorted(fresh):
@@ -63,8 +63,10 @@ class SourceRestorer:
     def _tp(self, topic: str, partition: int) -> TopicPartition:
         return TopicPartition(self.settings.topic(topic), partition)
 
-    async def _is_same(self, reader: LogReader, runtime: SourceRuntime) -> bool:
-        assert runtime.state is not None
+    async def is_same(self, reader: LogReader, runtime: SourceRuntime) -> bool:
+        """Whether the log still holds the last record applied (an empty state fits any log)."""
+        if runtime.state is None or runtime.state.offset < 0:
+            return True
         tail = record_hash(runtime.tail) if runtime.tail is not None else runtime.tail_hash
         return await self._holds(reader, runtime.topic, runtime.partition, runtime.state.offset, tail)
 

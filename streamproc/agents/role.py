@@ -22,12 +22,15 @@ log = get_logger("role")
 
 #: A broker that is away must not hold up the end of a process: what is left is read again.
 _LEAVE_GROUP_S = 8.0
+#: A broker that lost a log has lost the group too, so a rebalance restores us; if it does not come, a new process does.
+_FOREIGN_LOG_S = 30.0
 
 
 class Role:
     """Base of the roles. Sub-classes name their topics and do the work in `handle` and `restore`."""
 
     name = ""
+    fetch_wait_ms = 50
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -35,6 +38,10 @@ class Role:
         self.ready = False
         self.progressed_at_s = monotonic()
         self._app: Any = None
+        self._giving_up = False
+        #: Broker connections over which each partition's log was known to be the same, and logs that are another one.
+        self._verified: dict[tuple[str, int], frozenset[Any]] = {}
+        self._foreign: dict[tuple[str, int], float] = {}
         self._scratch = tempfile.TemporaryDirectory(prefix="streamproc-faust-")
 
     def topics(self) -> list[str]:
@@ -48,6 +55,10 @@ class Role:
     async def restore(self, assigned: set[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
         """Where to read on, by (contract topic, partition)."""
         raise NotImplementedError
+
+    async def is_same_log(self, topic: str, partition: int) -> bool:
+        """Whether the log still holds the last record taken of it (contract topic); asked after every reconnection."""
+        return True
 
     async def open(self) -> None:
         """Connect and start background tasks; before the first assignment."""
@@ -66,7 +77,7 @@ class Role:
     async def start(self) -> None:
         """Open, join the consumer group, begin."""
         await self.open()
-        app = self._app = make_app(self.settings, self.name, self._restore_raw, self.on_revoked, self._scratch.name)
+        app = self._app = make_app(self.settings, self.name, self._restore_raw, self._give_up, self._scratch.name)
         app.on_partitions_revoked.connect(self._revoked)
         app.on_partitions_assigned.connect(self._assigned)
         for topic in self.topics():
@@ -78,7 +89,7 @@ class Role:
     async def stop(self) -> None:
         """Leave the group after the batch in flight, then finish what was taken."""
         self.ready = False
-        self.on_revoked()
+        self._give_up()
         if self._app is not None:
             await within(_LEAVE_GROUP_S, "leaving the group", self._app.stop())
         await self.close()
@@ -88,8 +99,12 @@ class Role:
     def on_revoked(self) -> None:
         """Partitions are being taken away: whoever waits inside `handle` must give up its batch."""
 
-    async def _revoked(self, _app: Any, revoked: Any, **_kwargs: Any) -> None:
+    def _give_up(self) -> None:
+        self._giving_up = True
         self.on_revoked()
+
+    async def _revoked(self, _app: Any, revoked: Any, **_kwargs: Any) -> None:
+        self._give_up()
 
     async def _assigned(self, _app: Any, assigned: Any, **_kwargs: Any) -> None:
         # More workers than partitions: Faust restores nothing then, and what was held must be let go.
@@ -100,12 +115,42 @@ class Role:
         return topic.removeprefix(self.settings.topic_prefix)
 
     async def _handle_raw(self, topic: str, partition: int, records: list[Any]) -> None:
-        await self.handle(self._contract(topic), partition, records)
-        self.progressed_at_s = monotonic()
+        name = (self._contract(topic), partition)
+        if await self._is_trusted(name):
+            await self.handle(*name, records)
+            self.progressed_at_s = monotonic()
+
+    async def _is_trusted(self, name: tuple[str, int]) -> bool:
+        """Whether a batch continues the log that is known. A broker that lost its log and was filled beyond our place
+        serves other records there, before any rebalance tells: so each new connection has the log checked once."""
+        while not self._giving_up:
+            now = self._app.consumer.connections()
+            if now <= self._verified.get(name, frozenset()):
+                return True
+            try:
+                same = await self.is_same_log(*name)
+            except (KafkaError, OSError, TimeoutError, RetryableError) as error:
+                log.warning(
+                    "a log cannot be checked; trying again", topic=name[0], partition=name[1], error=repr(error)
+                )
+                await asyncio.sleep(0.5)
+                continue
+            if same:
+                self._verified[name] = now
+                return True
+            if name not in self._foreign:
+                log.warning("another log is served; waiting for the rebalance", topic=name[0], partition=name[1])
+                self._foreign[name] = monotonic()
+            return False
+        return False
 
     async def _restore_raw(self, assigned: set[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
         named = {(self._contract(topic), partition) for topic, partition in assigned}
+        connections = self._app.consumer.connections()
+        self._giving_up = False
         positions = await self._restored(named)
+        self._verified = dict.fromkeys(named, connections)
+        self._foreign.clear()
         self.progressed_at_s = monotonic()
         self.ready = True
         return {(self.settings.topic(topic), partition): offset for (topic, partition), offset in positions.items()}
@@ -141,6 +186,8 @@ class Role:
             await asyncio.sleep(1.0)
             if self._app.crashed:
                 die("Faust has crashed: the process would live on without reading anything")
+            if any(monotonic() - since > _FOREIGN_LOG_S for since in self._foreign.values()):
+                die(f"another log is served, and no rebalance came: {sorted(self._foreign)}")
             for (topic, partition), lag in self.lag().items():
                 LAG.labels(topic, str(partition)).set(lag)
 

@@ -102,6 +102,15 @@ class WindowsRole(Role):
             await within(2.0, "recording how far windows are stored", self._write_merge_progress())
         await within(2.0, "closing the producer", self.publisher.stop())
 
+    async def is_same_log(self, topic: str, partition: int) -> bool:
+        """By the last record applied, or merged."""
+        async with LogReader(self.settings.bootstrap_servers) as reader:
+            if topic == topics.WINDOW_PARTIALS:
+                held = self.merge.partitions.get(partition)
+                return held is None or await self._same_partials(reader, held)
+            runtime = self.aggregator.runtimes.get((topic, partition))
+            return runtime is None or await self.restorer.is_same(reader, runtime)
+
     async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
         """Events to stage 1, cells to stage 2."""
         if topic == topics.WINDOW_PARTIALS:
@@ -131,6 +140,7 @@ class WindowsRole(Role):
             fresh = numbers - set(held)
             for number in [number for number in held if not await self._same_partials(reader, held[number])]:
                 held[number].restart()
+                self.flusher.sent.pop(number, None)
             known = await read_known(reader, self.settings, [("merge", number) for number in fresh])
             for number in fresh:
                 partition = held[number] = MergePartition(number)
