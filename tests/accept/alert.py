@@ -55,7 +55,7 @@ def _play(webhook: Webhook, folder: Path, faults: list[Answer], limit_s: float) 
             now_ms = int(time.time() * 1000)
             costs = [cost_event(now_ms, f"{amount:.4f}", video_id=7) for amount in amounts]
             stack.produce((COST_EVENTS, b"7", encode(cost)) for cost in costs)
-            sent = time.monotonic()
+            sent = _produced_at(stack)
             try:
                 message = webhook.wait_for(number, limit_s)[number - 1]
             except TimeoutError as error:
@@ -70,6 +70,12 @@ def _play(webhook: Webhook, folder: Path, faults: list[Answer], limit_s: float) 
         time.sleep(_QUIET_S)
         problems += _judge(webhook.requests, webhook.accepted, len(faults))
     return waited, problems
+
+
+def _produced_at(stack: Stack) -> float:
+    """When the newest cost was given to its producer (its Kafka timestamp), on the monotonic clock."""
+    newest = max(record.kafka_timestamp_ms for record in stack.log_records()) / 1000
+    return time.monotonic() - (time.time() - newest)
 
 
 def _judge(requests: list[Received], accepted: list[Received], faults: int) -> list[str]:
