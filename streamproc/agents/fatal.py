@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import NoReturn
 
 from streamproc.logs import get_logger
@@ -11,6 +12,13 @@ from streamproc.logs import get_logger
 log = get_logger("fatal")
 
 EXIT_CODE = 70
+
+
+def leave() -> NoReturn:
+    """End a process that has stopped in good order, but for clients that would keep it alive (exit code 0)."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def die(reason: str) -> NoReturn:

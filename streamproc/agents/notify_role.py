@@ -84,7 +84,7 @@ class NotifyRole(Role):
         """Bounded: what is not stored or sent is taken up again from the topic."""
         await asyncio.gather(self._gold.drained(3.0), self._live.drained(2.0))
         await self._sender.close()
-        await self.publisher.stop()
+        await self.tasks.within(2.0, "closing the producer", self.publisher.stop())
 
     async def restore(self, assigned: set[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
         """Read the whole history of the assigned partitions before anything is sent, so that nothing is sent twice."""

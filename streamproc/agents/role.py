@@ -9,9 +9,9 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from streamproc.agents.fatal import die
+from streamproc.agents.fatal import die, leave
 from streamproc.agents.faust_app import add_batch_agent, make_app
-from streamproc.agents.tasks import Tasks, within
+from streamproc.agents.tasks import Tasks
 from streamproc.clock import monotonic
 from streamproc.config import Settings
 from streamproc.errors import RetryableError
@@ -21,7 +21,7 @@ from streamproc.telemetry import LAG
 log = get_logger("role")
 
 #: A broker that is away must not hold up the end of a process: what is left is read again.
-_LEAVE_GROUP_S = 8.0
+_LEAVE_GROUP_S = 6.0
 #: A broker that lost a log has lost the group too, so a rebalance restores us; if it does not come, a new process does.
 _FOREIGN_LOG_S = 30.0
 
@@ -91,10 +91,13 @@ class Role:
         self.ready = False
         self._give_up()
         if self._app is not None:
-            await within(_LEAVE_GROUP_S, "leaving the group", self._app.stop())
+            await self.tasks.within(_LEAVE_GROUP_S, "leaving the group", self._app.stop())
         await self.close()
-        await self.tasks.stop()
+        await self.tasks.within(3.0, "background tasks", self.tasks.stop())
         self._scratch.cleanup()
+        if self.tasks.undone:
+            log.info("stopped", role=self.name, undone=self.tasks.undone)
+            leave()
 
     def on_revoked(self) -> None:
         """Partitions are being taken away: whoever waits inside `handle` must give up its batch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
 
 from streamproc.agents.fatal import die
@@ -12,21 +12,13 @@ from streamproc.logs import get_logger
 log = get_logger("tasks")
 
 
-async def within(seconds: float, what: str, work: Awaitable[Any]) -> bool:
-    """Wait for a part of a graceful end, for a bounded time; False (said in the log) if it did not end by then."""
-    try:
-        await asyncio.wait_for(work, seconds)
-    except TimeoutError:
-        log.warning("not done in time; what is left is read again by whoever comes next", what=what, seconds=seconds)
-        return False
-    return True
-
-
 class Tasks:
     """Tasks that live as long as the role; one that fails ends the process, since it would stop working silently."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        #: Parts of a graceful end that did not end in time, and may ignore being cancelled.
+        self.undone: list[str] = []
 
     def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine under a name."""
@@ -48,3 +40,18 @@ class Tasks:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._tasks.clear()
+
+    async def within(self, seconds: float, what: str, work: Coroutine[Any, Any, Any]) -> bool:
+        """Wait for a part of a graceful end, for a bounded time; False (said in the log) if it did not end by then.
+
+        Clients of a broker that is away swallow cancellations, so what is late is left behind and not waited for.
+        """
+        task = asyncio.create_task(work, name=what)
+        done, _ = await asyncio.wait((task,), timeout=seconds)
+        if done:
+            task.result()
+            return True
+        task.cancel()
+        self.undone.append(what)
+        log.warning("not done in time; what is left is read again by whoever comes next", what=what, seconds=seconds)
+        return False

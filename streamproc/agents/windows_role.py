@@ -23,7 +23,6 @@ from streamproc.agents.progress_log import read_known
 from streamproc.agents.publisher import Message, Publisher
 from streamproc.agents.restore import SourceRestorer
 from streamproc.agents.role import Role
-from streamproc.agents.tasks import within
 from streamproc.alerts.rules import RuleSet
 from streamproc.clock import now_ms
 from streamproc.config import Settings
@@ -83,24 +82,25 @@ class WindowsRole(Role):
     async def stop(self) -> None:
         """As every role; but what was counted until now is merged first: the embedded broker forgets unread cells."""
         if self.ready:
-            await within(3.0, "merging the last cells", self._settle())
+            await self.tasks.within(3.0, "merging the last cells", self._settle())
         await super().stop()
 
     async def _settle(self) -> None:
         await self.flusher.flush()
-        while any(
-            held.next_offset <= self.flusher.sent.get(number, -1) for number, held in self.merge.partitions.items()
-        ):
+        sent, held = self.flusher.sent, self.merge.partitions
+        while True:
+            if all(partition.next_offset > sent.get(number, -1) for number, partition in held.items()):
+                return
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:
         """The last flush and snapshot; then, bounded, what stage 2 still holds for the sinks."""
-        if await within(4.0, "the last flush", self.flusher.finish()):
+        if await self.tasks.within(4.0, "the last flush", self.flusher.finish()):
             await self.merge.emit_now()
             await asyncio.gather(self.merge.redis.drained(2.0), self.merge.clickhouse.drained(4.0))
-            await within(2.0, "recording alerts", self.alerting.record_outgoing())
-            await within(2.0, "recording how far windows are stored", self._write_merge_progress())
-        await within(2.0, "closing the producer", self.publisher.stop())
+            await self.tasks.within(2.0, "recording alerts", self.alerting.record_outgoing())
+            await self.tasks.within(2.0, "recording how far windows are stored", self._write_merge_progress())
+        await self.tasks.within(2.0, "closing the producer", self.publisher.stop())
 
     async def is_same_log(self, topic: str, partition: int) -> bool:
         """By the last record applied, or merged."""
