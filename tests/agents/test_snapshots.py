@@ -1,0 +1,153 @@
+"""Snapshots: many id segments, states of many chunks, and a state that goes on exactly where it was saved."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from schemas import internal
+from streamproc.agents.aggregate import Aggregator
+from streamproc.agents.flush import CHUNK_BYTES, Flusher
+from streamproc.agents.publisher import Publisher
+from streamproc.agents.restore import SourceRestorer
+from streamproc.clock import monotonic
+from streamproc.config import Settings
+from streamproc.kafka_topics import ensure_topics
+from tests.support.broker import BrokerHandle, start_broker
+from tests.support.events import encode, user_event
+from tests.support.stack import produce, read_all
+
+TOPIC = "user-events"
+NOW = 1_795_341_600_000
+
+
+@pytest.fixture
+def broker() -> Iterator[BrokerHandle]:
+    handle = start_broker()
+    yield handle
+    handle.kill()
+
+
+class Bench:
+    """Stage 1 of a worker without Faust: its own broker, topics and clients."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.aggregator = Aggregator(settings, lambda *_: None)
+        self.publisher = Publisher(settings.bootstrap_servers)
+        self.flusher = Flusher(settings, self.aggregator, self.publisher)
+        self.restorer = SourceRestorer(settings, self.aggregator)
+
+    def state(self) -> Any:
+        state = self.aggregator.runtimes[TOPIC, 0].state
+        assert state is not None
+        return state
+
+
+async def _records(broker: BrokerHandle) -> list[Any]:
+    found = [r for r in await read_all(broker.bootstrap, [TOPIC]) if r.partition == 0]
+    return [
+        SimpleNamespace(offset=r.offset, timestamp=r.kafka_timestamp_ms, key=b"1", value=r.value, topic=TOPIC)
+        for r in sorted(found, key=lambda r: r.offset)
+    ]
+
+
+def _same(state: Any, other: Any) -> None:
+    assert state.offset == other.offset
+    assert {k: s.acc.to_bytes() for k, s in state.cells.items()} == {
+        k: s.acc.to_bytes() for k, s in other.cells.items()
+    }
+    assert len(state.ids) == len(other.ids)
+
+
+def test_more_segments_than_are_kept_are_written_anew_and_all_ids_are_known_again(broker: BrokerHandle) -> None:
+    """150 snapshots of a few events each; after a restore every earlier id is still a duplicate."""
+
+    async def act() -> None:
+        settings = Settings(broker_url=broker.url, partitions=1, snapshot_interval_s=0.001)
+        await ensure_topics(settings)
+        events = [encode(user_event(NOW + n, user_id=n)) for n in range(450)]
+        await produce(broker.bootstrap, [(TOPIC, b"1", event) for event in events])
+        records = await _records(broker)
+        first = Bench(settings)
+        await first.publisher.start()
+        await first.restorer.restore({(TOPIC, 0)})
+        for at in range(0, 450, 3):
+            await first.aggregator.handle(TOPIC, 0, records[at : at + 3])
+            await first.flusher.flush(everything=True)
+        assert len(first.aggregator.runtimes[TOPIC, 0].ids) <= 66
+        second = Bench(settings)
+        assert await second.restorer.restore({(TOPIC, 0)}) == {(TOPIC, 0): 450}
+        _same(second.state(), first.state())
+        await produce(broker.bootstrap, [(TOPIC, b"1", event) for event in events])
+        before = second.state().max_event_ms
+        await second.aggregator.handle(TOPIC, 0, (await _records(broker))[450:])
+        counted = sum(s.acc.n for k, s in second.state().cells.items() if k[:4] == ("user_events", "", "", 0))
+        assert counted == 450
+        assert second.state().max_event_ms == before
+        await first.publisher.stop()
+
+    asyncio.run(act())
+
+
+def test_a_state_of_several_chunks_and_cells_over_several_messages(broker: BrokerHandle) -> None:
+    """60,000 scattered users make sets and ids larger than a chunk."""
+
+    async def act() -> None:
+        settings = Settings(broker_url=broker.url, partitions=1)
+        await ensure_topics(settings)
+        users = [((n * 2_654_435_761) % 2**40) for n in range(60_000)]
+        events = [encode(user_event(NOW + n // 100, user_id=user)) for n, user in enumerate(users)]
+        await produce(broker.bootstrap, [(TOPIC, b"1", event) for event in events])
+        records = await _records(broker)
+        first = Bench(settings)
+        await first.publisher.start()
+        await first.restorer.restore({(TOPIC, 0)})
+        await first.aggregator.handle(TOPIC, 0, records)
+        await first.flusher.flush(everything=True)
+        saved = first.aggregator.runtimes[TOPIC, 0].saved
+        assert saved is not None
+        assert len(saved.state_offsets) >= 2
+        assert len(saved.ids) == -(-len(records) * 24 // (CHUNK_BYTES // 24 * 24))
+        second = Bench(settings)
+        began = monotonic()
+        assert await second.restorer.restore({(TOPIC, 0)}) == {(TOPIC, 0): len(records)}
+        assert monotonic() - began < 10
+        _same(second.state(), first.state())
+        partials = [
+            internal.decode_partials(r.value or b"") for r in await read_all(broker.bootstrap, ["window-partials"])
+        ]
+        assert {p.offset for p in partials} == {len(records) - 1}
+        assert sum(len(p.cells) for p in partials) == len(first.state().cells)
+        await first.publisher.stop()
+
+    asyncio.run(act())
+
+
+def test_a_snapshot_whose_messages_are_gone_is_not_used(broker: BrokerHandle) -> None:
+    """The pointer is right and the chunk is not there: everything is read again instead."""
+
+    async def act() -> None:
+        settings = Settings(broker_url=broker.url, partitions=1)
+        await ensure_topics(settings)
+        await produce(broker.bootstrap, [(TOPIC, b"1", encode(user_event(NOW)))])
+        records = await _records(broker)
+        first = Bench(settings)
+        await first.publisher.start()
+        await first.restorer.restore({(TOPIC, 0)})
+        await first.aggregator.handle(TOPIC, 0, records)
+        await first.flusher.flush(everything=True)
+        runtime = first.aggregator.runtimes[TOPIC, 0]
+        assert runtime.saved is not None
+        runtime.saved.state_offsets = [999]
+        await first.publisher.send_all([first.flusher._progress_message(runtime.saved)])
+        second = Bench(settings)
+        assert await second.restorer.restore({(TOPIC, 0)}) == {(TOPIC, 0): 0}
+        await second.aggregator.handle(TOPIC, 0, records)
+        _same(second.state(), first.state())
+        await first.publisher.stop()
+
+    asyncio.run(act())
