@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from aiokafka import TopicPartition
 
-from schemas.outcomes import DeadReason
+from schemas.outcomes import FUTURE_LIMIT_MS, DeadReason
 from streamproc.agents.fatal import die
 from streamproc.agents.flood import DEFAULT_LIMIT, PROBE_RECORDS, FloodGuard
 from streamproc.agents.log_reader import LogReader, record_hash
@@ -38,6 +38,8 @@ log = get_logger("aggregate")
 
 #: The event loop is given back after this many records (about 10 ms of work).
 SLICE: Final = 4096
+
+_FUTURE: Final = "occurred_at is more than 300 s ahead of the log's time"
 
 
 class Aggregator:
@@ -126,7 +128,9 @@ class Aggregator:
         values = [record.value for record in records]
         decoded = decode_batch(topic, values)
         decoded_at = monotonic()
-        if decoded.dead and runtime.guard.would_flood(len(decoded.dead), len(records)):
+        kafka_ms = np.fromiter((record.timestamp for record in records), dtype=np.int64, count=len(records))
+        bad = _bad(runtime, decoded, int(kafka_ms.max()))
+        if bad and runtime.guard.would_flood(bad, len(records)):
             if len(records) > PROBE_RECORDS:
                 return await self._fold(runtime, records[:PROBE_RECORDS])
             if not await self._pause(runtime, decoded, records[0].offset):
@@ -134,7 +138,6 @@ class Aggregator:
         elif runtime.paused:
             self._set_paused(runtime, records[0].offset, False)
         assert runtime.state is not None
-        kafka_ms = np.fromiter((record.timestamp for record in records), dtype=np.int64, count=len(records))
         folding_at = monotonic()
         outcome = runtime.state.apply(records[-1].offset, kafka_ms, decoded.ok, decoded.columns)
         done = monotonic()
@@ -161,10 +164,7 @@ class Aggregator:
 
     def _dead_letters(self, runtime: SourceRuntime, decoded: Decoded, outcome: Outcome, records: list[Any]) -> None:
         bad = [(position, reason, text) for position, reason, text in decoded.dead]
-        bad += [
-            (int(decoded.ok[i]), DeadReason.FUTURE_EVENT, "occurred_at is more than 300 s ahead of the log's time")
-            for i in outcome.future
-        ]
+        bad += [(int(decoded.ok[i]), DeadReason.FUTURE_EVENT, _FUTURE) for i in outcome.future]
         for position, reason, text in sorted(bad, key=lambda item: item[0]):
             INVALID.labels(runtime.topic, reason.value).inc()
             if records[position].offset > runtime.dead_until:
@@ -182,7 +182,7 @@ class Aggregator:
                 topic=runtime.topic,
                 partition=runtime.partition,
                 offset=offset,
-                reason=decoded.dead[0][2],
+                reason=decoded.dead[0][2] if decoded.dead else _FUTURE,
                 limit=runtime.guard.limit,
                 probe_every_s=self.settings.flood_probe_s,
             )
@@ -203,3 +203,11 @@ class Aggregator:
     def paused(self) -> bool:
         """Whether some partition is held back because nearly everything is bad."""
         return any(runtime.paused for runtime in self.runtimes.values())
+
+
+def _bad(runtime: SourceRuntime, decoded: Decoded, newest_ms: int) -> int:
+    """Records that surely become dead letters: unreadable ones, and those ahead even of the slice's newest log time."""
+    assert runtime.state is not None
+    log_ms = max(newest_ms, runtime.state.log_time_ms)
+    ahead = int((decoded.array("occurred_at_ms") > log_ms + FUTURE_LIMIT_MS).sum()) if len(decoded.ok) else 0
+    return len(decoded.dead) + ahead

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from schemas import internal
 from schemas.results import ALL, SIZES_MS, Cell, MetricValue
 from streamproc.agents.handover import Handover
@@ -117,7 +119,11 @@ class MergeAgent:
         for i, record in enumerate(records):
             if record.offset < held.next_offset:
                 continue
-            partials = internal.decode_partials(record.value)
+            try:
+                partials = internal.decode_partials(record.value or b"")
+            except msgspec.MsgspecError as error:
+                log.error("a record of window-partials is not readable", offset=record.offset, error=str(error))
+                continue
             news += held.state.apply(partials.cells, record.offset, wall)
             if i % 50 == 49:
                 await asyncio.sleep(0)

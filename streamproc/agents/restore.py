@@ -18,7 +18,7 @@ from streamproc.agents.aggregate import Aggregator
 from streamproc.agents.log_reader import LogReader, record_hash
 from streamproc.agents.progress_log import Known, read_known
 from streamproc.agents.runtime import SourceRuntime
-from streamproc.catalogue import measure_of
+from streamproc.catalogue import MEASURES, measure_of
 from streamproc.clock import monotonic
 from streamproc.config import Settings
 from streamproc.logs import get_logger
@@ -149,7 +149,10 @@ def load_state(state: SourceState, stored: internal.SavedState) -> None:
     state.log_time_ms = stored.log_time_ms
     state.max_event_ms = stored.max_event_ms
     state.dimensions = {name: DimensionIndex(values) for name, values in stored.dimensions.items()}
+    known = {measure.name for measure in MEASURES}
     for cell in stored.cells:
+        if cell.measure not in known:
+            continue  # of another release
         size = SIZE_NAMES.index(cell.size) if cell.size in SIZE_NAMES else -1
         key = CellKey(cell.measure, cell.dimension, cell.dimension_value, size, cell.start_ms)
         state.put(key, load_accumulator(measure_of(cell.measure).kind, cell.data))

@@ -11,11 +11,13 @@ from typing import Any, Final, NamedTuple
 
 from schemas.outcomes import ALLOWED_LATENESS_MS
 from schemas.results import ALL, CORRECTED, FINAL, OPEN, SIZES_MS, STATUS_RANK, Cell, MetricValue
-from streamproc.catalogue import measure_of, metrics_of_measure
+from streamproc.catalogue import MEASURES, measure_of, metrics_of_measure
 from streamproc.windows.accumulators import load_accumulator, new_accumulator
 from streamproc.windows.formulas import FORMULAS
 
 _UNKNOWN: Final = 2**62
+#: Another release can have stored or sent cells of measures that this one does not have: they are left alone.
+_MEASURES: Final = frozenset(measure.name for measure in MEASURES)
 
 
 class WindowKey(NamedTuple):
@@ -39,6 +41,10 @@ def key_of(cell: Cell) -> WindowKey:
     """The window that a cell belongs to."""
     start = 0 if cell.size == ALL else cell.start_ms
     return WindowKey(cell.measure, cell.dimension, cell.dimension_value, cell.size, start)
+
+
+def _known(cells: Iterable[Cell]) -> list[Cell]:
+    return [cell for cell in cells if cell.measure in _MEASURES]
 
 
 class Window:
@@ -120,7 +126,7 @@ class MergeState:
     def apply(self, cells: Iterable[Cell], offset: int, now_ms: int) -> int:
         """Join cells that came with one record of `window-partials` at `offset`; returns how many were news."""
         news = 0
-        for cell in cells:
+        for cell in _known(cells):
             key = key_of(cell)
             window = self.windows.get(key)
             if window is None:
@@ -148,7 +154,7 @@ class MergeState:
     def loaded(self, keys: Iterable[WindowKey], cells: Iterable[Cell], now_ms: int) -> None:
         """Join what ClickHouse holds for windows that were asked for; they are complete now."""
         touched: set[WindowKey] = set()
-        for cell in cells:
+        for cell in _known(cells):
             key = key_of(cell)
             window = self.windows.get(key)
             if window is None:
@@ -169,7 +175,7 @@ class MergeState:
     def restore(self, cells: Iterable[Cell], known_from: Mapping[str, int], now_ms: int) -> None:
         """Take stored windows in after a restart: all with `start >= known_from[size]` are in `cells`."""
         self.known_from.update(known_from)
-        for cell in cells:
+        for cell in _known(cells):
             key = key_of(cell)
             window = self.windows.get(key)
             if window is None:

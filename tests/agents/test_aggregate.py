@@ -50,6 +50,21 @@ def test_a_flood_is_probed_in_small_parts_and_told_once() -> None:
     asyncio.run(act())
 
 
+def test_a_flood_from_the_future_pauses_too() -> None:
+    """A producer whose clock is hours ahead: dead letters as well, however well-formed."""
+
+    async def act() -> None:
+        made, said = make(0.1)
+        ahead = records(0, good=900, bad=0)
+        for record in ahead:
+            record.timestamp = NOW - 3_600_000
+        await made.handle(TOPIC, 0, ahead)
+        assert [paused for _, paused in said] == [True]
+        assert len(made.runtimes[TOPIC, 0].dead) == 900
+
+    asyncio.run(act())
+
+
 def test_a_paused_body_gives_up_at_once_and_what_follows_is_left_too() -> None:
     """Partitions are taken away: neither the batch in hand nor the next one may be taken, or a hole would stay."""
 

@@ -108,6 +108,24 @@ def test_a_cell_that_is_not_stored_is_read_again_though_its_window_moved_on() ->
     asyncio.run(act())
 
 
+def test_cells_of_another_release_and_unreadable_records_are_left_alone() -> None:
+    """A measure that this release does not have, in the topic, in ClickHouse: no crash, and the others count."""
+
+    async def act() -> None:
+        store, live = Store(), Live()
+        strange = Cell("of_tomorrow", "", "", "1m", cell("a", 0).start_ms, "a", 5, b"\xff")
+        store.cells.append(strange)
+        made = agent(store, live)
+        await flushed(made)
+        broken = SimpleNamespace(offset=0, timestamp=1, key=b"k", value=b"\xc1")
+        await made.handle("window-partials", NUMBER, [broken, record(1, strange, cell("a", 3))])
+        await flushed(made)
+        assert {value.metric for value in live.values.values()} == {MEASURE}
+        assert made.partitions[NUMBER].next_offset == 2
+
+    asyncio.run(act())
+
+
 def test_a_new_log_of_partials_keeps_what_is_held() -> None:
     """ClickHouse is away and the broker forgets its log: what was read is in this process alone."""
 
