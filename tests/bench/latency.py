@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tests.bench.processes import cpu_of, peak_mb, used_since
+from tests.bench.published import require_alive
 from tests.bench.throughput import PARTITIONS, servers
 from tests.support.stack import Stack
 
@@ -56,6 +57,7 @@ def measure_latency(
             pids = {worker.role: worker.process.pid for worker in workers}
             before, servers_before = cpu_of(pids), cpu_of(servers(stack))
             sent, seen = _send_and_watch(stack, place, rate, seconds + warm_up_s, probes)
+            require_alive(stack)
             cpu, server_cpu = used_since(before, pids), used_since(servers_before, servers(stack))
             peaks = {role: peak_mb(pid) for role, pid in pids.items()}
     after = sent["begun"] + warm_up_s

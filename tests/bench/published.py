@@ -22,6 +22,15 @@ _WINDOWS_SQL = (
 Series = dict[tuple[str, str, str], dict[int, int]]
 
 
+def require_alive(stack: Stack) -> None:
+    """Raises:
+    RuntimeError: a worker has ended, with what it said last: what it would have measured means nothing.
+    """
+    for worker in stack.workers:
+        if worker.process.poll() is not None:
+            raise RuntimeError(f"the {worker.role} worker ended: {worker.output()[-2000:]}")
+
+
 class Published:
     """The expected series of `user_events` (in all and by type) and `active_users` (exact distinct users)."""
 
@@ -37,7 +46,7 @@ class Published:
         """Seconds since `begun` (monotonic) until each store was complete.
 
         Raises:
-            RuntimeError: one is not within `limit_s`; the message says which.
+            RuntimeError: one is not within `limit_s` (the message says which), or a worker has ended.
         """
         client = clickhouse_connect.get_client(dsn=stack.clickhouse.url, autogenerate_session_id=False)
         checks = {"gold": lambda: self._in_gold(client), "redis": lambda: self._in_redis(stack)}
@@ -51,6 +60,7 @@ class Published:
                 for name, check in checks.items():
                     if name not in complete and check():
                         complete[name] = time.monotonic() - begun
+                require_alive(stack)
                 if time.monotonic() > begun + limit_s:
                     raise RuntimeError(f"not complete after {limit_s:g} s: {sorted(set(checks) - set(complete))}")
                 time.sleep(_PAUSE_S)

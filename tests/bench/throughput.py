@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from schemas.topics import USER_EVENTS, WINDOW_PROGRESS
 from streamproc.config import Settings
 from streamproc.kafka_topics import ensure_topics
 from tests.bench.processes import cpu_of, peak_mb, used_since
-from tests.bench.published import Published
+from tests.bench.published import Published, require_alive
 from tests.bench.userevents import UserEvents, preload
 from tests.support.broker import start_broker
 from tests.support.stack import Stack, Worker
@@ -115,13 +115,13 @@ def windows_only(events: UserEvents) -> Run:
     with loaded(events, "windows") as (stack, workers, last):
         pids = {"windows": workers[0].process.pid}
         before, servers_before = cpu_of(pids), cpu_of(servers(stack))
-        begun, seconds = asyncio.run(_until_progress(stack, last, lambda: _go(workers)))
+        begun, seconds = asyncio.run(_until_progress(stack, last, workers))
         cpu, server_cpu = used_since(before, pids), used_since(servers_before, servers(stack))
         complete = published.wait(stack, begun, _LIMIT_S, bronze=False)
         return Run(len(events), seconds, cpu, server_cpu, {"windows": peak_mb(pids["windows"])}, complete)
 
 
-async def _until_progress(stack: Stack, last: dict[int, int], go: Callable[[], None]) -> tuple[float, float]:
+async def _until_progress(stack: Stack, last: dict[int, int], workers: list[Worker]) -> tuple[float, float]:
     """Start the workers and wait for their progress; (monotonic start, seconds)."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=stack.broker.bootstrap, enable_auto_commit=False, fetch_max_wait_ms=50
@@ -132,11 +132,12 @@ async def _until_progress(stack: Stack, last: dict[int, int], go: Callable[[], N
         consumer.assign(tps)
         await consumer.seek_to_beginning(*tps)
         left = {number: offset for number, offset in last.items() if offset >= 0}
-        go()
+        _go(workers)
         begun = time.monotonic()
         while left:
             if time.monotonic() > begun + _LIMIT_S:
                 raise RuntimeError(f"after {_LIMIT_S:g} s these partitions are not through: {left}")
+            require_alive(stack)
             for batch in (await consumer.getmany(timeout_ms=50)).values():
                 for record in batch:
                     progress = internal.decode_progress(record.value)
