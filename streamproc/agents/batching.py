@@ -1,7 +1,9 @@
-"""The batch scheduler for Faust: each agent iteration is all that one fetch brought of one partition.
+"""The batch scheduler for Faust: each agent iteration is all that one fetch brought of one topic.
 
-`App(ConsumerScheduler=...)` is a public setting of Faust. A Faust message then carries the list of records as its
-value and the last record's offset as its own, so that flow control, acks and rebalancing go on as they are.
+`App(ConsumerScheduler=...)` is a public setting of Faust. A Faust message then carries the records of all partitions of
+its topic as its value, so that flow control and rebalancing go on as they are. One message per partition would do as
+well, but each costs several turns of the event loop: at 2,000 events/s over 32 partitions a fetch took 200 ms to hand
+over, in which everything else waited.
 """
 
 from __future__ import annotations
@@ -13,7 +15,11 @@ from faust.transport.utils import DefaultSchedulingStrategy
 
 
 class Batch:
-    """One partition's records of one fetch, shaped as the record that Faust's transport expects."""
+    """One topic's records of one fetch, shaped as the record that Faust's transport expects.
+
+    `value` is a list of lists: the records of one partition each, in offset order. Offset and partition are those of
+    the last record of the first list: Faust's own bookkeeping sees no more, and our progress is the authority.
+    """
 
     __slots__ = (
         "checksum",
@@ -29,8 +35,8 @@ class Batch:
         "value",
     )
 
-    def __init__(self, records: list[Any]) -> None:
-        last = records[-1]
+    def __init__(self, partitions: list[list[Any]]) -> None:
+        last = partitions[0][-1]
         self.topic = last.topic
         self.partition = last.partition
         self.offset = last.offset
@@ -38,17 +44,20 @@ class Batch:
         self.timestamp_type = last.timestamp_type
         self.headers = ()
         self.key = None
-        self.value = records
+        self.value = partitions
         self.checksum = None
         self.serialized_key_size = 0
         self.serialized_value_size = 0
 
 
 class BatchScheduler(DefaultSchedulingStrategy):  # type: ignore[misc]  # Faust is untyped here
-    """Yields one `Batch` per partition and fetch instead of one record after the other."""
+    """Yields one `Batch` per topic and fetch instead of one record after the other."""
 
     def iterate(self, records: Mapping[Any, list[Any]]) -> Iterator[tuple[Any, Any]]:
-        """(partition, batch) for every partition that the fetch brought records of."""
+        """(first partition, batch) for every topic that the fetch brought records of."""
+        topics: dict[str, tuple[Any, list[list[Any]]]] = {}
         for tp, messages in records.items():
             if messages:
-                yield tp, Batch(messages)
+                topics.setdefault(tp.topic, (tp, []))[1].append(messages)
+        for tp, partitions in topics.values():
+            yield tp, Batch(partitions)

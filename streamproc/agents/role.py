@@ -20,6 +20,8 @@ from streamproc.telemetry import LAG
 
 log = get_logger("role")
 
+_COMMIT_S = 3.0
+
 #: A broker that is away must not hold up the end of a process: what is left is read again.
 _LEAVE_GROUP_S = 6.0
 #: A broker that lost a log has lost the group too, so a rebalance restores us; if it does not come, a new process does.
@@ -185,14 +187,31 @@ class Role:
         return int(mark) if mark is not None else None
 
     async def _lag_loop(self) -> None:
+        committed_at_s = monotonic()
         while True:
             await asyncio.sleep(1.0)
             if self._app.crashed:
                 die("Faust has crashed: the process would live on without reading anything")
             if any(monotonic() - since > _FOREIGN_LOG_S for since in self._foreign.values()):
                 die(f"another log is served, and no rebalance came: {sorted(self._foreign)}")
-            for (topic, partition), lag in self.lag().items():
+            lags = self.lag()
+            for (topic, partition), lag in lags.items():
                 LAG.labels(topic, str(partition)).set(lag)
+            if monotonic() - committed_at_s >= _COMMIT_S:
+                committed_at_s = monotonic()
+                await self._commit(lags)
+
+    async def _commit(self, lags: Mapping[tuple[str, int], int]) -> None:
+        """Tell the broker how far this group is: a hint for tools, since Faust sees one partition of each batch."""
+        from faust.types import TP
+
+        offsets = {}
+        for (topic, partition), lag in lags.items():
+            mark = self.highwater(topic, partition)
+            if mark:
+                offsets[TP(self.settings.topic(topic), partition)] = mark - lag
+        if offsets:
+            await self._app.consumer._commit(offsets)
 
     def stuck_s(self) -> float:
         """Seconds without progress while there is lag; 0 without lag."""

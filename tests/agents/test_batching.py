@@ -6,19 +6,27 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+from faust.types import TP
+
 from streamproc.agents.batching import BatchScheduler
 from streamproc.agents.fatal import EXIT_CODE
 
 
-def test_one_batch_a_partition_and_fetch_in_order() -> None:
-    """The last record's place is the batch's place, so that acks cover all of it."""
-    made = {
-        tp: [SimpleNamespace(topic="t", partition=tp, offset=o, timestamp=o, timestamp_type=1) for o in offsets]
-        for tp, offsets in {0: [3, 4, 9], 1: [], 2: [7]}.items()
+def test_one_batch_a_topic_and_fetch_with_the_records_of_each_partition() -> None:
+    """Partitions without records are left out; the batch's place is that of the first partition's last record."""
+
+    def made(topic: str, partition: int, offsets: list[int]) -> list[SimpleNamespace]:
+        return [
+            SimpleNamespace(topic=topic, partition=partition, offset=o, timestamp=o, timestamp_type=1) for o in offsets
+        ]
+
+    fetched = {
+        TP(topic, partition): made(topic, partition, offsets)
+        for topic, partition, offsets in [("a", 0, [3, 4, 9]), ("a", 1, []), ("b", 0, [1]), ("a", 2, [7])]
     }
-    batches = list(BatchScheduler().iterate(made))
-    assert [(tp, batch.offset, len(batch.value)) for tp, batch in batches] == [(0, 9, 3), (2, 7, 1)]
-    assert batches[0][1].value is made[0]
+    batches = list(BatchScheduler().iterate(fetched))
+    assert [(tp, batch.offset) for tp, batch in batches] == [(TP("a", 0), 9), (TP("b", 0), 1)]
+    assert batches[0][1].value == [fetched[TP("a", 0)], fetched[TP("a", 2)]]
 
 
 _FAILING_BODY = """
@@ -37,7 +45,7 @@ class App:
 
 class Stream:
     async def events(self):
-        yield SimpleNamespace(message=SimpleNamespace(value=[1], partition=0))
+        yield SimpleNamespace(message=SimpleNamespace(value=[[SimpleNamespace(partition=0)]], partition=0))
         print("acknowledged")
 
 async def handle(topic, partition, records):
