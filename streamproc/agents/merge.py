@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from schemas import internal
+from schemas.redis_keys import ENTITY_TTL_S
 from schemas.results import ALL, SIZES_MS, Cell, MetricValue
 from streamproc.agents.handover import Handover
 from streamproc.agents.log_reader import record_hash
@@ -44,6 +45,9 @@ class WindowStore(Protocol):
     async def load_since(self, starts: Mapping[str, int]) -> list[Cell]:
         """Stored cells of all windows with `start >= starts[size]`."""
 
+    async def recent_entities(self, since_ms: int) -> list[StoreKey]:
+        """Entities with an event since then (log time, epoch ms)."""
+
 
 class LiveStore(Protocol):
     """What the merge agent needs of Redis; all raise RetryableError or PermanentError."""
@@ -54,8 +58,9 @@ class LiveStore(Protocol):
     async def roll(self, values: Sequence[MetricValue]) -> int:
         """Empty windows of metrics that are quiet."""
 
-    async def instance(self) -> str:
-        """Identity of the data set that answers; another one does not hold what was written before."""
+    async def instance(self) -> tuple[str, bool]:
+        """Identity of the data set that answers (another one does not hold what was written before), and whether it
+        began so lately that what was there before this process started may be missing too."""
 
 
 @dataclass(slots=True)
@@ -105,6 +110,7 @@ class MergeAgent:
         self._writing: dict[tuple[int, WindowKey], list[Cell]] = {}
         self._wake = asyncio.Event()
         self._load_failed = False
+        self._entities_due = False
 
     async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
         """Join the cells of one fetched batch; repeats and old versions change nothing."""
@@ -242,11 +248,11 @@ class MergeAgent:
         while True:
             await asyncio.sleep(1.0)
             try:
-                instance = await self._live.instance()
+                instance, is_young = await self._live.instance()
             except (RetryableError, PermanentError):
                 # The hand-over reports that Redis is away; it is asked again in a second.
                 continue
-            if known and instance != known:
+            if instance != known and (known or is_young):
                 log.warning("Redis does not hold what was written to it; live values are written again")
                 self.refill()
             known = instance
@@ -258,6 +264,7 @@ class MergeAgent:
                 self.redis.add((held.number, key))
             held.state.roll_again()
             held.loaded = False
+        self._entities_due = True
 
     def _let_go(self, held: MergePartition, wall: int) -> None:
         gone = []
@@ -278,6 +285,7 @@ class MergeAgent:
             await asyncio.sleep(pause)
             try:
                 await self._load_open()
+                await self._load_entities()
                 await self._load_touched()
             except (RetryableError, PermanentError) as error:
                 if not self._load_failed:
@@ -307,6 +315,21 @@ class MergeAgent:
             held.state.restore(by_number.get(held.number, []), starts, now_ms())
             held.loaded = True
         self._wake.set()
+
+    async def _load_entities(self) -> None:
+        """After a loss of Redis: totals that would still be there, though their entities are quiet now."""
+        if not self._entities_due:
+            return
+        self._entities_due = False
+        try:
+            keys = await self._store.recent_entities(now_ms() - ENTITY_TTL_S * 1000)
+        except (RetryableError, PermanentError):
+            self._entities_due = True
+            raise
+        for measure, dimension, value, _, _ in keys:
+            number = internal.partition_of_window(measure, dimension, value, self.settings.partitions)
+            if number in self.partitions:
+                self.partitions[number].state.ask_for(WindowKey(measure, dimension, value, ALL, 0), now_ms())
 
     async def _load_touched(self) -> None:
         for held in list(self.partitions.values()):

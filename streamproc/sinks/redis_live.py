@@ -17,6 +17,7 @@ from redis.retry import Retry
 from schemas import redis_keys
 from schemas.results import ALL, MetricValue
 from streamproc.catalogue import METRICS
+from streamproc.clock import now_ms
 from streamproc.config import Settings
 from streamproc.sinks.redis_errors import sort_redis_error
 from streamproc.sinks.redis_script import ENTITY, LIVE_SCRIPT, ROLL, WRITE, Item
@@ -25,6 +26,8 @@ from streamproc.sinks.redis_script import ENTITY, LIVE_SCRIPT, ROLL, WRITE, Item
 _ITEMS_PER_CALL: Final = 200
 #: Script calls in one round trip.
 _CALLS_PER_TRIP: Final = 25
+#: Workers that start within this time of Redis' birth fill it with what is stored: it may have been lost while all were away.
+_YOUNG_MS: Final = 300_000
 
 _SHA: Final = hashlib.sha1(LIVE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _MONEY: Final = frozenset(metric.name for metric in METRICS if metric.formula in ("money", "id_money"))
@@ -87,15 +90,16 @@ class RedisLive:
         """
         return await self._run([item for value in values for item in self._items(value, ROLL)])
 
-    async def instance(self) -> str:
+    async def instance(self) -> tuple[str, bool]:
         """Identity of what Redis holds: changes when the server starts anew, is emptied, or is replaced by another.
+        And whether it is young: emptied a few minutes ago.
 
         Raises:
             RetryableError, PermanentError: with a reason.
         """
         key = redis_keys.instance(self._prefix)
         pipe = self._redis.pipeline(transaction=False)
-        pipe.set(key, secrets.token_hex(8), nx=True)
+        pipe.set(key, f"{now_ms()}-{secrets.token_hex(8)}", nx=True)
         pipe.get(key)
         # Some servers refuse INFO to clients: then the marker alone says it.
         pipe.info("server")
@@ -107,7 +111,9 @@ class RedisLive:
             if isinstance(reply, Exception):
                 raise sort_redis_error(reply) from reply
         run_id = "" if isinstance(info, Exception) else info.get("run_id", "")
-        return f"{bytes(marker or b'').decode()}/{run_id}"
+        text = bytes(marker or b"").decode()
+        born = text.split("-")[0]
+        return f"{text}/{run_id}", born.isdigit() and now_ms() - int(born) < _YOUNG_MS
 
     def _items(self, value: MetricValue, op: str) -> Iterable[Item]:
         text = value_text(value)

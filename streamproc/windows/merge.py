@@ -241,6 +241,11 @@ class MergeState:
                 )
         return rolled
 
+    def ask_for(self, key: WindowKey, now_ms: int) -> None:
+        """Have a window loaded that nobody touched."""
+        if key.measure in _MEASURES and key not in self.windows:
+            self._open(key, now_ms)
+
     def roll_again(self) -> None:
         """Have the clock roll every quiet metric once more (whoever showed the rolled windows has lost them)."""
         self.newest = dict.fromkeys(self.newest, 0)

@@ -45,6 +45,10 @@ class Store:
         self._check()
         return self.cells
 
+    async def recent_entities(self, since_ms: int) -> list[Any]:
+        self._check()
+        return []
+
 
 class Live:
     """Redis in memory."""
@@ -62,8 +66,8 @@ class Live:
         self.rolls += len(values)
         return len(values)
 
-    async def instance(self) -> str:
-        return self.name
+    async def instance(self) -> tuple[str, bool]:
+        return self.name, False
 
 
 def agent(store: Store, live: Live) -> MergeAgent:
