@@ -73,6 +73,8 @@ class MergePartition:
     tail: Any = None
     tail_hash: str = ""
     loaded: bool = False
+    #: Whether Redis lacks totals of quiet entities; None (a new owner does not know): if Redis is young.
+    entities_due: bool | None = None
     reported: int = -1
     #: (offset, identity) of the last records of batches: where a restart may begin.
     passed: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=4096))
@@ -110,7 +112,7 @@ class MergeAgent:
         self._writing: dict[tuple[int, WindowKey], list[Cell]] = {}
         self._wake = asyncio.Event()
         self._load_failed = False
-        self._entities_due = False
+        self._is_young: bool | None = None
 
     async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
         """Join the cells of one fetched batch; repeats and old versions change nothing."""
@@ -253,9 +255,10 @@ class MergeAgent:
                 # The hand-over reports that Redis is away; it is asked again in a second.
                 continue
             if instance != known and (known or is_young):
-                log.warning("Redis does not hold what was written to it; live values are written again")
+                if known:
+                    log.warning("Redis does not hold what was written to it; live values are written again")
                 self.refill()
-            known = instance
+            known, self._is_young = instance, is_young
 
     def refill(self) -> None:
         """Write all that is held to Redis again, and look up in ClickHouse what was let go lately."""
@@ -263,8 +266,7 @@ class MergeAgent:
             for key in held.state.windows:
                 self.redis.add((held.number, key))
             held.state.roll_again()
-            held.loaded = False
-        self._entities_due = True
+            held.loaded, held.entities_due = False, True
 
     def _let_go(self, held: MergePartition, wall: int) -> None:
         gone = []
@@ -318,18 +320,22 @@ class MergeAgent:
 
     async def _load_entities(self) -> None:
         """After a loss of Redis: totals that would still be there, though their entities are quiet now."""
-        if not self._entities_due:
+        if self._is_young is None:
             return
-        self._entities_due = False
-        try:
-            keys = await self._store.recent_entities(now_ms() - ENTITY_TTL_S * 1000)
-        except (RetryableError, PermanentError):
-            self._entities_due = True
-            raise
-        for measure, dimension, value, _, _ in keys:
-            number = internal.partition_of_window(measure, dimension, value, self.settings.partitions)
-            if number in self.partitions:
-                self.partitions[number].state.ask_for(WindowKey(measure, dimension, value, ALL, 0), now_ms())
+        due = {}
+        for held in self.partitions.values():
+            if held.entities_due is None:
+                held.entities_due = self._is_young
+            if held.entities_due and held.loaded:
+                due[held.number] = held
+        if not due:
+            return
+        for measure, dimension, value, _, _ in await self._store.recent_entities(now_ms() - ENTITY_TTL_S * 1000):
+            found = due.get(internal.partition_of_window(measure, dimension, value, self.settings.partitions))
+            if found is not None:
+                found.state.ask_for(WindowKey(measure, dimension, value, ALL, 0), now_ms())
+        for held in due.values():
+            held.entities_due = False
 
     async def _load_touched(self) -> None:
         for held in list(self.partitions.values()):

@@ -81,6 +81,7 @@ def test_random_faults_change_nothing(running: Stack, seed: int) -> None:
     for start in range(0, len(events), 600):
         done.append(chaos.strike())
         running.produce(events[start : start + 600])
+        # No condition to wait for: when the next fault comes is random.
         until = time.monotonic() + rng.uniform(0.2, 4.0)
         while time.monotonic() < until:
             time.sleep(0.1)
