@@ -23,7 +23,9 @@ BATCH_RECORDS = Histogram(
 )
 DECODE_SECONDS = Counter("streamproc_decode_seconds", "CPU-side seconds spent decoding", ["topic"])
 AGGREGATE_SECONDS = Counter("streamproc_aggregate_seconds", "CPU-side seconds spent folding into windows", ["topic"])
-FLUSH_SECONDS = Histogram("streamproc_flush_seconds", "From cutting changed cells to their acknowledgement", buckets=_FAST)
+FLUSH_SECONDS = Histogram(
+    "streamproc_flush_seconds", "From cutting changed cells to their acknowledgement", buckets=_FAST
+)
 FLUSHED_CELLS = Counter("streamproc_flushed_cells", "Cells sent to window-partials")
 SNAPSHOT_SECONDS = Histogram("streamproc_snapshot_seconds", "Saving one source's state", buckets=_FAST)
 RESTORE_SECONDS = Histogram("streamproc_restore_seconds", "Restoring state at an assignment", ["role"], buckets=_FAST)

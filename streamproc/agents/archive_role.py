@@ -76,7 +76,7 @@ class ArchiveRole(Role):
 
     name = "archive"
     # Nobody waits for bronze: larger batches cost less.
-    fetch_wait_ms = 400
+    linger_s = 0.3
 
     def __init__(self, settings: Settings, bronze: BronzeStore, dead_letters: DeadLetterStore) -> None:
         super().__init__(settings)

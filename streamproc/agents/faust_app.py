@@ -24,7 +24,7 @@ Restorer = Callable[[set[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], i
 
 _FOREVER_S = 1_000_000.0
 _SMALL_FETCH = 2000
-_LINGER_S = 0.03
+_FETCH_WAIT_MS = 50
 
 
 class QuickFetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is untyped here
@@ -33,7 +33,7 @@ class QuickFetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # 
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = self.app.fetch_wait_ms
+        consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
         return consumer
 
 
@@ -118,12 +118,12 @@ def make_app(
     restorer: Restorer,
     give_up: Callable[[], None],
     datadir: str,
-    fetch_wait_ms: int = 50,
+    linger_s: float = 0.03,
 ) -> Any:
     """A Faust app for one role: its own consumer group, batches, no web server, no tables, no committed authority.
 
     `give_up` is called when partitions are about to be taken away, before Faust waits for the batches in hand.
-    `fetch_wait_ms` is how long a fetch may wait at the broker for the first record.
+    `linger_s` is how long a worker that keeps up waits before it fetches again, so that batches are not tiny.
     """
     app = faust.App(
         f"{settings.app_id}-{role}",
@@ -157,8 +157,7 @@ def make_app(
     app.transport = OwnProgressTransport([_url(part) for part in settings.broker_url.split(";")], app, loop=None)
     app.restorer = restorer
     app.give_up = give_up
-    app.fetch_wait_ms = fetch_wait_ms
-    app.linger_s = _LINGER_S
+    app.linger_s = linger_s
     return app
 
 

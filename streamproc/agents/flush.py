@@ -27,6 +27,8 @@ CHUNK_BYTES: Final = 512 * 1024
 _KEY_BYTES: Final = 24
 _MAX_SEGMENTS: Final = 64
 _FULL_SNAPSHOT_S: Final = 12 * 3600.0
+#: Progress is recorded this often: for watermarks, and at once with dead letters, which it keeps from being repeated.
+_REPORT_S: Final = 1.0
 #: With this many records folded since the last successful flush, agents wait: the broker is not taking our cells.
 _MAX_UNFLUSHED_DEAD: Final = 20_000
 
@@ -39,6 +41,7 @@ class _Cut:
     messages: list[Message]
     progress: Progress
     cells: int
+    report: bool
     snapshot: _Snapshot | None = None
 
 
@@ -83,11 +86,13 @@ class Flusher:
         """One flush; with `everything`, large cells do not wait and every source is saved."""
         async with self._lock:
             now_s = monotonic()
-            cuts = [
-                cut
-                for runtime in list(self.aggregator.runtimes.values())
-                if (cut := self._cut(runtime, now_s, everything)) is not None
-            ]
+            cuts: list[_Cut] = []
+            for runtime in list(self.aggregator.runtimes.values()):
+                # One snapshot a flush: all at once would hold up the cells of everybody for a second.
+                saving = any(cut.snapshot is not None for cut in cuts)
+                cut = self._cut(runtime, now_s, everything, may_save=everything or not saving)
+                if cut is not None:
+                    cuts.append(cut)
             retired, self.aggregator.retired = self.aggregator.retired, []
             messages = [message for runtime in retired for message in self._last_words(runtime, now_s)]
             if not cuts and not messages:
@@ -98,8 +103,9 @@ class Flusher:
             offsets = await self.publisher.send_all(messages)
             self.aggregator.room.set()
             self._remember_sent(messages, offsets)
-            await self.publisher.send_all([self._progress_message(cut.progress) for cut in cuts])
-            for cut in cuts:
+            reports = [cut for cut in cuts if cut.report]
+            await self.publisher.send_all([self._progress_message(cut.progress) for cut in reports])
+            for cut in reports:
                 cut.runtime.dead_until = max(cut.runtime.dead_until, cut.progress.offset)
                 if cut.snapshot is not None:
                     await self._save(cut)
@@ -112,25 +118,30 @@ class Flusher:
             if message.topic == partials and message.partition is not None:
                 self.sent[message.partition] = max(offset, self.sent.get(message.partition, -1))
 
-    def _cut(self, runtime: SourceRuntime, now_s: float, everything: bool) -> _Cut | None:
+    def _cut(self, runtime: SourceRuntime, now_s: float, everything: bool, may_save: bool) -> _Cut | None:
         """What this source has to send now; no await between reading the offset and the cells."""
         state = runtime.state
         if state is None or state.offset < 0:
             return None
-        save = everything or now_s >= runtime.save_due_s
-        if state.offset == runtime.reported_offset and not state.dirty and not save:
+        save = everything or (may_save and now_s >= runtime.save_due_s)
+        report = save or bool(runtime.dead) or now_s >= runtime.reported_at_s + _REPORT_S
+        quiet = state.offset == runtime.taken_offset and not state.dirty and not save
+        if quiet and not (report and runtime.reported_offset < state.offset):
             return None
         if runtime.tail is not None:
             runtime.tail_hash = record_hash(runtime.tail)
             runtime.tail = None
         cells = state.take_dirty(now_s, everything or save)
         dead, runtime.dead = runtime.dead, []
-        runtime.reported_offset = state.offset
+        runtime.taken_offset = state.offset
+        if report:
+            runtime.reported_offset, runtime.reported_at_s = state.offset, now_s
         cut = _Cut(
             runtime,
             self._cell_messages(runtime, cells) + [self._dead_message(runtime, letter) for letter in dead],
             runtime.progress("progress", now_ms()),
             len(cells),
+            report,
         )
         if save:
             cut.snapshot = self._snapshot(runtime, now_s)

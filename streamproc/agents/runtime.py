@@ -37,7 +37,9 @@ class SourceRuntime:
     paused: bool = False
     tail_hash: str = ""
     tail: Any = None
+    taken_offset: int = -1
     reported_offset: int = -1
+    reported_at_s: float = float("-inf")
     saved_offset: int = -1
     saved: Progress | None = None
     saved_fully_at_s: float = float("-inf")

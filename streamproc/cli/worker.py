@@ -32,5 +32,7 @@ def register(app: typer.Typer) -> None:
 
             raise typer.Exit(run_all(settings))
         from streamproc.app import run_worker
+        from streamproc.memory import bound_heap
 
+        bound_heap()
         asyncio.run(run_worker(settings, role))

@@ -1,7 +1,7 @@
 """What was accepted within a horizon of log time: 128-bit keys in packed arrays, looked up a batch at a time.
 
 Used for duplicates (event ids, 10 minutes) and repeated statuses (video and status, 7 days). A dictionary of 3 million
-ids took 505 MB; here a key takes 24 bytes. Keys lie in sorted runs, one per granule of log time (so that old ones go
+ids took 505 MB; here a key takes 20 bytes. Keys lie in sorted runs, one per granule of log time (so that old ones go
 as a whole), plus a small dictionary for what came last in small batches.
 """
 
@@ -21,7 +21,7 @@ _MAX_RUNS_PER_GRANULE: Final = 6
 
 @dataclass(slots=True)
 class _Run:
-    """Keys sorted by `lo`; `time` is the log time (ms) at which each was accepted."""
+    """Keys sorted by `lo`; `time` (uint32) is the log time in ms after the granule's start at which each was accepted."""
 
     granule: int
     lo: Array
@@ -32,6 +32,10 @@ class _Run:
 def _sorted_run(granule: int, hi: Array, lo: Array, time: Array) -> _Run:
     order = np.argsort(lo, kind="stable")
     return _Run(granule, lo[order], hi[order], time[order])
+
+
+def _concatenated(runs: list[_Run], name: str) -> Array:
+    return np.concatenate([getattr(run, name) for run in runs])
 
 
 class RecentKeys:
@@ -60,16 +64,16 @@ class RecentKeys:
             self._find_in_run(run, hi, lo, found)
         return found
 
-    @staticmethod
-    def _find_in_run(run: _Run, hi: Array, lo: Array, found: dict[int, int]) -> None:
+    def _find_in_run(self, run: _Run, hi: Array, lo: Array, found: dict[int, int]) -> None:
         size = len(run.lo)
+        begins = run.granule * self._granule_ms
         position = np.searchsorted(run.lo, lo)
         position[position == size] = size - 1
         for i in np.flatnonzero(run.lo[position] == lo).tolist():
             at = int(position[i])
             while at < size and run.lo[at] == lo[i]:
                 if run.hi[at] == hi[i]:
-                    found[i] = max(found.get(i, -(2**62)), int(run.time[at]))
+                    found[i] = max(found.get(i, -(2**62)), begins + int(run.time[at]))
                 at += 1
 
     def accept(self, hi: Array, lo: Array, time: Array) -> None:
@@ -100,7 +104,8 @@ class RecentKeys:
         granules = time // self._granule_ms
         for granule in np.unique(granules).tolist():
             mask = granules == granule
-            self._runs.append(_sorted_run(granule, hi[mask], lo[mask], time[mask]))
+            after = (time[mask] - granule * self._granule_ms).astype(np.uint32)
+            self._runs.append(_sorted_run(granule, hi[mask], lo[mask], after))
             same = [run for run in self._runs if run.granule == granule]
             last_granule = all(run.granule <= granule for run in self._runs)
             if len(same) > (_MAX_RUNS_PER_GRANULE if last_granule else 1):
@@ -112,12 +117,7 @@ class RecentKeys:
                 self._merge_runs(older, same)
 
     def _merge_runs(self, granule: int, same: list[_Run]) -> None:
-        merged = _sorted_run(
-            granule,
-            np.concatenate([run.hi for run in same]),
-            np.concatenate([run.lo for run in same]),
-            np.concatenate([run.time for run in same]),
-        )
+        merged = _sorted_run(granule, *(_concatenated(same, name) for name in ("hi", "lo", "time")))
         self._runs = [run for run in self._runs if run.granule != granule]
         self._runs.append(merged)
 
@@ -151,9 +151,8 @@ class RecentKeys:
             self._memory_to_runs()
         if not self._runs:
             return b""
-        hi = np.concatenate([run.hi for run in self._runs])
-        lo = np.concatenate([run.lo for run in self._runs])
-        time = np.concatenate([run.time for run in self._runs])
+        hi, lo = _concatenated(self._runs, "hi"), _concatenated(self._runs, "lo")
+        time = np.concatenate([run.time.astype(np.int64) + run.granule * self._granule_ms for run in self._runs])
         keep = time >= log_time_ms - self.horizon_ms
         return b"".join(
             (hi[keep].astype("<u8").tobytes(), lo[keep].astype("<u8").tobytes(), time[keep].astype("<i8").tobytes())
