@@ -198,7 +198,8 @@ class Role:
             lags = self.lag()
             for (topic, partition), lag in lags.items():
                 LAG.labels(topic, str(partition)).set(lag)
-            if monotonic() - committed_at_s >= _COMMIT_S:
+            # Once the app stops, its consumer's thread may be gone: no hint is worth a process that ends in an error.
+            if monotonic() - committed_at_s >= _COMMIT_S and not self._giving_up:
                 committed_at_s = monotonic()
                 await self._commit(lags)
 
