@@ -51,11 +51,9 @@ class Settings(BaseSettings):
     replication_factor: int = Field(1, ge=1, le=7, description="replicas of topics that streamproc creates")
     create_topics: bool = Field(True, description="create missing topics at start")
 
-    flush_interval_s: float = Field(
-        0.25, gt=0, le=5, description="stage 1 sends changed cells at the latest after this"
-    )
+    flush_interval_s: float = Field(0.2, gt=0, le=5, description="stage 1 sends changed cells at the latest after this")
     emit_interval_s: float = Field(
-        0.1, gt=0, le=5, description="stage 2 publishes changed windows at the latest after this"
+        0.05, gt=0, le=5, description="stage 2 publishes changed windows at the latest after this"
     )
     snapshot_interval_s: float = Field(60.0, gt=0, le=3600, description="state is saved at the latest after this")
     idle_timeout_s: float = Field(

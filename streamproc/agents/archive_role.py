@@ -31,6 +31,8 @@ log = get_logger("archive")
 MAX_BUFFERED_BYTES: Final = 64 * 1024 * 1024
 MAX_INSERT_BYTES: Final = 16 * 1024 * 1024
 MIN_INTERVAL_S: Final = 1.0
+#: An insert costs ClickHouse about 30 ms whatever its size: a busy server gets fewer and larger ones.
+MAX_SHARE: Final = 0.08
 _SLICE: Final = 4096
 
 
@@ -76,7 +78,7 @@ class ArchiveRole(Role):
 
     name = "archive"
     # Nobody waits for bronze: larger batches cost less.
-    linger_s = 0.3
+    linger_s = 0.5
 
     def __init__(self, settings: Settings, bronze: BronzeStore, dead_letters: DeadLetterStore) -> None:
         super().__init__(settings)
@@ -256,7 +258,8 @@ class ArchiveRole(Role):
                 self._measure_room()
                 self.progressed_at_s = monotonic()
                 if queue.size < MAX_INSERT_BYTES:
-                    await asyncio.sleep(max(0.0, MIN_INTERVAL_S - (monotonic() - began)))
+                    spent = monotonic() - began
+                    await asyncio.sleep(max(MIN_INTERVAL_S, spent / MAX_SHARE) - spent)
             queue.idle.set()
 
     @staticmethod

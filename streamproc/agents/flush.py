@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -54,13 +55,23 @@ class _Snapshot:
 
 
 class Flusher:
-    """Sends what the aggregator changed; one flush at a time, over all sources of this worker."""
+    """Sends what the aggregator changed; one flush at a time, over all sources of this worker.
 
-    def __init__(self, settings: Settings, aggregator: Aggregator, publisher: Publisher) -> None:
+    `on_sent(message, offset)` is told of each acknowledged message of window-partials.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        aggregator: Aggregator,
+        publisher: Publisher,
+        on_sent: Callable[[Message, int], None] | None = None,
+    ) -> None:
         self.settings = settings
         self.aggregator = aggregator
         self.publisher = publisher
         self._partitions = settings.partitions
+        self._on_sent = on_sent
         self._lock = asyncio.Lock()
         self._stopping = asyncio.Event()
         #: Partition of window-partials -> offset of the last message of ours there.
@@ -113,10 +124,11 @@ class Flusher:
             FLUSH_SECONDS.observe(monotonic() - now_s)
 
     def _remember_sent(self, messages: list[Message], offsets: list[int]) -> None:
-        partials = self.settings.topic(topics.WINDOW_PARTIALS)
         for message, offset in zip(messages, offsets, strict=True):
-            if message.topic == partials and message.partition is not None:
+            if message.cells and message.partition is not None:
                 self.sent[message.partition] = max(offset, self.sent.get(message.partition, -1))
+                if self._on_sent is not None:
+                    self._on_sent(message, offset)
 
     def _cut(self, runtime: SourceRuntime, now_s: float, everything: bool, may_save: bool) -> _Cut | None:
         """What this source has to send now; no await between reading the offset and the cells."""
@@ -170,7 +182,7 @@ class Flusher:
         for place, group in groups.items():
             for part in _bounded(group):
                 value = internal.encode(internal.Partials(runtime.source, runtime.state.offset, part))
-                messages.append(Message(topic, place, key, value))
+                messages.append(Message(topic, place, key, value, cells=tuple(part)))
         return messages
 
     def _dead_message(self, runtime: SourceRuntime, letter: DeadLetter) -> Message:

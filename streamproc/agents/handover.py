@@ -28,7 +28,8 @@ class Handover(Generic[K]):
     """Keys that wait for one sink, and the task that writes them.
 
     `write(keys)` builds what is newest for these keys and writes it; it raises RetryableError or PermanentError.
-    `on_confirmed(keys)` is told what was written.
+    `on_confirmed(keys)` is told what was written. Writes begin at least `min_interval_s` apart, and take at most
+    `max_share` of the time, so that a sink with a high fixed cost gets fewer and larger ones when it is busy.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Handover(Generic[K]):
         *,
         max_keys: int,
         min_interval_s: float,
+        max_share: float = 1.0,
         on_confirmed: Callable[[list[K]], None] | None = None,
     ) -> None:
         self.name = name
@@ -48,6 +50,7 @@ class Handover(Generic[K]):
         self._write = write
         self._max_keys = max_keys
         self._min_interval_s = min_interval_s
+        self._max_share = max_share
         self._on_confirmed = on_confirmed
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -81,7 +84,8 @@ class Handover(Generic[K]):
                 began = monotonic()
                 failures = 0 if await self._write_some() else failures + 1
                 WAITING.labels(self.name).set(len(self))
-                pause = self._min_interval_s - (monotonic() - began)
+                spent = monotonic() - began
+                pause = max(self._min_interval_s, spent / self._max_share) - spent
                 if failures:
                     longest = _BLOCKED_PAUSE_S if self.blocked else _MAX_PAUSE_S
                     pause = min(longest, 0.1 * 2 ** min(failures, 10)) * (0.5 + random.random() / 2)

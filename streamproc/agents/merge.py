@@ -16,6 +16,7 @@ from schemas.redis_keys import ENTITY_TTL_S
 from schemas.results import ALL, SIZES_MS, Cell, MetricValue
 from streamproc.agents.handover import Handover
 from streamproc.agents.log_reader import record_hash
+from streamproc.agents.publisher import Message
 from streamproc.clock import monotonic, now_ms
 from streamproc.config import Settings
 from streamproc.errors import PermanentError, RetryableError
@@ -27,6 +28,8 @@ log = get_logger("merge")
 
 #: How long a window whose stored cells are being looked up is held back before it is shown as incomplete.
 _LOAD_GRACE_MS: Final = 2000
+#: Own messages remembered until they are read; above, they are simply joined again.
+_MAX_JOINED: Final = 2000
 _ENTITY_IDLE_MS: Final = 60_000
 _LOAD_KEYS: Final = 2000
 
@@ -78,12 +81,20 @@ class MergePartition:
     reported: int = -1
     #: (offset, identity) of the last records of batches: where a restart may begin.
     passed: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=4096))
+    #: Messages of our own stage 1 that were joined when they were acknowledged, by offset.
+    joined: dict[int, bytes] = field(default_factory=dict)
 
     def restart(self) -> None:
         """Read from the beginning of a new log. What is held stays: perhaps nobody else has it any more."""
         self.next_offset, self.tail, self.tail_hash, self.reported = 0, None, "", -1
         self.passed.clear()
+        self.joined.clear()
         self.state.new_log()
+
+
+def _grace_ms(key: WindowKey) -> int:
+    """An entity is shown at once: nearly all are new, and where an older total is known its higher version wins."""
+    return 0 if key.size == ALL else _LOAD_GRACE_MS
 
 
 class MergeAgent:
@@ -107,7 +118,12 @@ class MergeAgent:
             "redis", self._write_live, max_keys=2000, min_interval_s=0.0
         )
         self.clickhouse: Handover[tuple[int, WindowKey]] = Handover(
-            "clickhouse", self._write_store, max_keys=5000, min_interval_s=0.5, on_confirmed=self._stored
+            "clickhouse",
+            self._write_store,
+            max_keys=20_000,
+            min_interval_s=0.5,
+            max_share=0.1,
+            on_confirmed=self._stored,
         )
         self._writing: dict[tuple[int, WindowKey], list[Cell]] = {}
         self._wake = asyncio.Event()
@@ -125,7 +141,7 @@ class MergeAgent:
         wall = now_ms()
         news = 0
         for i, record in enumerate(records):
-            if record.offset < held.next_offset:
+            if record.offset < held.next_offset or held.joined.pop(record.offset, None) == record.value:
                 continue
             try:
                 partials = internal.decode_partials(record.value or b"")
@@ -139,6 +155,18 @@ class MergeAgent:
         held.tail = records[-1]
         held.passed.append((held.tail.offset, record_hash(held.tail)))
         MERGED_CELLS.inc(news)
+        self._wake.set()
+
+    def join_own(self, message: Message, offset: int) -> None:
+        """Join cells of this worker's own stage 1 as soon as they are safe in the log: it spares the way back through
+        the broker (130 ms of the latency at 2,000 events/s). Reading them later changes nothing."""
+        held = self.partitions.get(message.partition if message.partition is not None else -1)
+        if held is None or offset < held.next_offset:
+            return
+        if len(held.joined) >= _MAX_JOINED:
+            held.joined.clear()
+        held.joined[offset] = message.value
+        MERGED_CELLS.inc(held.state.apply(message.cells, offset, now_ms()))
         self._wake.set()
 
     async def emit_loop(self) -> None:
@@ -167,7 +195,7 @@ class MergeAgent:
             window = state.windows.get(key)
             if window is None:
                 continue
-            if not window.complete and not self._load_failed and wall - window.seen_at_ms < _LOAD_GRACE_MS:
+            if not window.complete and not self._load_failed and wall - window.seen_at_ms < _grace_ms(key):
                 waiting[key] = None
                 continue
             name = (held.number, key)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from schemas.results import Cell
 from streamproc.errors import PermanentError
 from streamproc.logs import get_logger
 from streamproc.telemetry import SEND_RETRIES
@@ -19,13 +20,14 @@ log = get_logger("publisher")
 
 @dataclass(slots=True, frozen=True)
 class Message:
-    """One message for one partition of an internal topic (broker's name)."""
+    """One message for one partition of an internal topic (broker's name); `cells` are what a partials message holds."""
 
     topic: str
     partition: int | None
     key: bytes | None
     value: bytes
     headers: tuple[tuple[str, bytes], ...] = ()
+    cells: tuple[Cell, ...] = ()
 
 
 class Publisher:

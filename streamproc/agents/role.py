@@ -33,7 +33,7 @@ class Role:
 
     name = ""
     #: Seconds between fetches of a worker that keeps up: part of the latency, and what makes batches worth their cost.
-    linger_s = 0.04
+    linger_s = 0.02
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

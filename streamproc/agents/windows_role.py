@@ -47,10 +47,10 @@ class WindowsRole(Role):
         super().__init__(settings)
         self.publisher = Publisher(settings.bootstrap_servers)
         self.aggregator = Aggregator(settings, self._paused)
-        self.flusher = Flusher(settings, self.aggregator, self.publisher)
         self.restorer = SourceRestorer(settings, self.aggregator)
         self.alerting = AlertAgent(settings, rules, self.publisher, load_alerts)
         self.merge = MergeAgent(settings, store, live, self.alerting.judge)
+        self.flusher = Flusher(settings, self.aggregator, self.publisher, self.merge.join_own)
         self._progress_follower = Follower(settings, topics.WINDOW_PROGRESS, self._follow_progress, back=2000)
         self._alert_follower = Follower(settings, topics.ALERTS, self.alerting.follow, back=None)
         self._newest_log: dict[tuple[str, int], tuple[int, str]] = {}
