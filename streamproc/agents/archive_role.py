@@ -78,6 +78,7 @@ class ArchiveRole(Role):
 
     name = "archive"
     # Nobody waits for bronze: larger batches cost less.
+    fetch_wait_ms = 500
     linger_s = 0.5
 
     def __init__(self, settings: Settings, bronze: BronzeStore, dead_letters: DeadLetterStore) -> None:

@@ -24,7 +24,9 @@ Restorer = Callable[[set[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], i
 
 _FOREVER_S = 1_000_000.0
 _SMALL_FETCH = 2000
-_FETCH_WAIT_MS = 50
+#: With 1 byte a fetch returns as soon as any partition has a record, and the next one is sent at once: hundreds a
+#: second, each over all partitions. With more, the broker gathers until `fetch_wait_ms` are over.
+_FETCH_MIN_BYTES = 512 * 1024
 
 
 class QuickFetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is untyped here
@@ -33,7 +35,8 @@ class QuickFetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # 
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = _FETCH_WAIT_MS
+        consumer._fetch_max_wait_ms = self.app.fetch_wait_ms
+        consumer._fetch_min_bytes = _FETCH_MIN_BYTES
         return consumer
 
 
@@ -118,12 +121,13 @@ def make_app(
     restorer: Restorer,
     give_up: Callable[[], None],
     datadir: str,
-    linger_s: float = 0.03,
+    fetch_wait_ms: int = 50,
+    linger_s: float = 0.02,
 ) -> Any:
     """A Faust app for one role: its own consumer group, batches, no web server, no tables, no committed authority.
 
     `give_up` is called when partitions are about to be taken away, before Faust waits for the batches in hand.
-    `linger_s` is how long a worker that keeps up waits before it fetches again, so that batches are not tiny.
+    `fetch_wait_ms` is how long the broker may gather records before it answers a fetch; `linger_s` is how long a worker that keeps up waits before it fetches again, so that batches are not tiny.
     """
     app = faust.App(
         f"{settings.app_id}-{role}",
@@ -157,6 +161,7 @@ def make_app(
     app.transport = OwnProgressTransport([_url(part) for part in settings.broker_url.split(";")], app, loop=None)
     app.restorer = restorer
     app.give_up = give_up
+    app.fetch_wait_ms = fetch_wait_ms
     app.linger_s = linger_s
     return app
 

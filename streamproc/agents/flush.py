@@ -74,6 +74,7 @@ class Flusher:
         self._on_sent = on_sent
         self._lock = asyncio.Lock()
         self._stopping = asyncio.Event()
+        self._saving: asyncio.Task[None] | None = None
         #: Partition of window-partials -> offset of the last message of ours there.
         self.sent: dict[int, int] = {}
 
@@ -91,6 +92,8 @@ class Flusher:
     async def finish(self) -> None:
         """The last flush, with everything saved; `run` ends."""
         self._stopping.set()
+        if self._saving is not None:
+            await self._saving
         await self.flush(everything=True)
 
     async def flush(self, everything: bool = False) -> None:
@@ -99,8 +102,8 @@ class Flusher:
             now_s = monotonic()
             cuts: list[_Cut] = []
             for runtime in list(self.aggregator.runtimes.values()):
-                # One snapshot a flush: all at once would hold up the cells of everybody for a second.
-                saving = any(cut.snapshot is not None for cut in cuts)
+                # One snapshot at a time, and beside the flushes: all at once would hold up everybody's cells.
+                saving = self._is_saving() or any(cut.snapshot is not None for cut in cuts)
                 cut = self._cut(runtime, now_s, everything, may_save=everything or not saving)
                 if cut is not None:
                     cuts.append(cut)
@@ -118,10 +121,20 @@ class Flusher:
             await self.publisher.send_all([self._progress_message(cut.progress) for cut in reports])
             for cut in reports:
                 cut.runtime.dead_until = max(cut.runtime.dead_until, cut.progress.offset)
-                if cut.snapshot is not None:
+                if cut.snapshot is not None and everything:
                     await self._save(cut)
+                elif cut.snapshot is not None:
+                    self._saving = asyncio.create_task(self._save(cut))
             FLUSHED_CELLS.inc(sum(cut.cells for cut in cuts))
             FLUSH_SECONDS.observe(monotonic() - now_s)
+
+    def _is_saving(self) -> bool:
+        """Whether a snapshot is on its way; raises what went wrong with the last one."""
+        if self._saving is None or not self._saving.done():
+            return self._saving is not None
+        self._saving.result()
+        self._saving = None
+        return False
 
     def _remember_sent(self, messages: list[Message], offsets: list[int]) -> None:
         for message, offset in zip(messages, offsets, strict=True):

@@ -52,7 +52,8 @@ class Follower:
             bootstrap_servers=self._settings.bootstrap_servers,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=200,
+            fetch_max_wait_ms=1000,
+            fetch_min_bytes=64 * 1024,
             metadata_max_age_ms=15_000,
         )
         await consumer.start()

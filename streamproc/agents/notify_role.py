@@ -42,6 +42,7 @@ class NotifyRole(Role):
     """Reads `alerts` from its beginning at every assignment: what has no delivery record is delivered."""
 
     name = "notify"
+    fetch_wait_ms = 200
 
     def __init__(
         self,

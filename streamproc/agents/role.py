@@ -32,6 +32,7 @@ class Role:
     """Base of the roles. Sub-classes name their topics and do the work in `handle` and `restore`."""
 
     name = ""
+    fetch_wait_ms = 50
     #: Seconds between fetches of a worker that keeps up: part of the latency, and what makes batches worth their cost.
     linger_s = 0.02
 
@@ -80,7 +81,15 @@ class Role:
     async def start(self) -> None:
         """Open, join the consumer group, begin."""
         await self.open()
-        app = self._app = make_app(self.settings, self.name, self._restore_raw, self._give_up, self._scratch.name)
+        app = self._app = make_app(
+            self.settings,
+            self.name,
+            self._restore_raw,
+            self._give_up,
+            self._scratch.name,
+            self.fetch_wait_ms,
+            self.linger_s,
+        )
         app.on_partitions_revoked.connect(self._revoked)
         app.on_partitions_assigned.connect(self._assigned)
         for topic in self.topics():
