@@ -1,0 +1,46 @@
+"""What a fault is: something that is done to the world, waited out, and undone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from tests.chaos.world import World
+
+#: What a fault may strike. Two faults run at the same time only if they share none of these.
+WORKERS = "workers"
+BROKERS = "brokers"
+CLICKHOUSE = "clickhouse"
+REDIS = "redis"
+SLACK = "slack"
+
+#: An injection that has not come back after this many seconds is a mistake of the run itself.
+LONGEST_S = 60.0
+
+
+class Fault(ABC):
+    """One kind of fault.
+
+    `ids` are those of the matrix (docs/reliability.md) that it covers; `touches` says what it strikes; `weight` how
+    often it is drawn beside the others. A fault keeps nothing between injections: all that is random comes from
+    `world.rng`, which is seeded for each injection.
+    """
+
+    name: ClassVar[str]
+    ids: ClassVar[tuple[str, ...]]
+    touches: ClassVar[frozenset[str]]
+    weight: ClassVar[float] = 1.0
+    #: Whether the oracle must be told (records are really gone): drawn only in runs that ask for such faults.
+    loses: ClassVar[bool] = False
+
+    def impossible(self, world: World) -> str:
+        """Why this world cannot have this fault ('' if it can), e.g. the embedded broker has no CreatePartitions."""
+        return ""
+
+    @abstractmethod
+    async def inject(self, world: World) -> None:
+        """Apply the fault, wait, undo it; at most `LONGEST_S`.
+
+        When this returns the world must be able to recover by itself (the driver's supervisor starts again whatever
+        worker has died). Raises AssertionError if a promise was broken that only this fault can see.
+        """
