@@ -1,4 +1,7 @@
-"""A TCP proxy on loopback that breaks connections on demand: `start_proxy(port)`, then `proxy.set(mode)`."""
+"""A TCP proxy on loopback that breaks connections on demand: `start_proxy(port)`, then `proxy.set(mode)`.
+
+It knows bytes only; `clickhouse_proxy` and `redis_proxy` know what is asked, and answer with the errors of a real server.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ import struct
 import threading
 from collections.abc import Coroutine
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.support.ports import free_port
+
+#: Longest line or head that a protocol-aware proxy can look for.
+_LIMIT = 1 << 20
 
 
 class Mode(StrEnum):
@@ -28,6 +34,15 @@ class Mode(StrEnum):
     CUT_AFTER_REQUEST = "cut_after_request"
 
 
+class Ends(NamedTuple):
+    """The four streams of one connection through the proxy: the client's, and those to the server behind."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    target_reader: asyncio.StreamReader
+    target_writer: asyncio.StreamWriter
+
+
 class TcpProxy:
     """Runs in a thread of its own, so that tests may block. `accepted` and `cuts` count since the start."""
 
@@ -35,7 +50,7 @@ class TcpProxy:
         self.port = free_port()
         self.accepted = 0
         self.cuts = 0
-        self._target_port = target_port
+        self.target_port = target_port
         self._mode = Mode.PASS
         self._delay_s = 0.0
         self._opened = asyncio.Event()
@@ -71,30 +86,34 @@ class TcpProxy:
                 self._server.close()
                 self._server = None
             for writer in list(self._writers):
-                _reset(writer)
+                reset(writer)
         elif self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=_LIMIT)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         await self._opened.wait()
         try:
-            target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self.target_port, limit=_LIMIT)
         except OSError:
-            _reset(writer)
+            reset(writer)
             return
         ends = {writer, target_writer}
         self._writers |= ends
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, target_writer, answers=False))
-                group.create_task(self._pump(target_reader, writer, answers=True))
-        except* OSError:
-            pass  # an end was reset, by the test or by its owner: both are closed below
+            await self._relay(Ends(reader, writer, target_reader, target_writer))
+        except* (OSError, EOFError):
+            pass  # an end was reset or closed, by the test or by its owner: both are closed below
         finally:
             self._writers -= ends
             for end in ends:
-                _reset(end)
+                reset(end)
+
+    async def _relay(self, ends: Ends) -> None:
+        """Pass on what comes from both ends until one of them is closed or reset (OSError, EOFError)."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pump(ends.reader, ends.target_writer, answers=False))
+            group.create_task(self._pump(ends.target_reader, ends.writer, answers=True))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
         while True:
@@ -102,7 +121,7 @@ class TcpProxy:
             await self._opened.wait()
             if answers and piece and self._mode is Mode.CUT_AFTER_REQUEST:
                 self.cuts += 1
-                _reset(writer)
+                reset(writer)
                 raise ConnectionResetError
             if self._mode is Mode.DELAY:
                 await asyncio.sleep(self._delay_s)
@@ -113,7 +132,7 @@ class TcpProxy:
             await writer.drain()
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
     """Close at once with RST, so that the other end sees an error and not a polite end."""
     raw = writer.get_extra_info("socket")
     if raw is not None:
