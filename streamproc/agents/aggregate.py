@@ -18,6 +18,7 @@ from streamproc.agents.runtime import DeadLetter, SourceRuntime
 from streamproc.clock import monotonic
 from streamproc.config import Settings
 from streamproc.decode import Decoded, decode_batch
+from streamproc.failpoints import passing
 from streamproc.logs import get_logger
 from streamproc.telemetry import (
     AGGREGATE_SECONDS,
@@ -128,6 +129,7 @@ class Aggregator:
         values = [record.value for record in records]
         decoded = decode_batch(topic, values)
         decoded_at = monotonic()
+        passing("after_decode")
         kafka_ms = np.fromiter((record.timestamp for record in records), dtype=np.int64, count=len(records))
         bad = _bad(runtime, decoded, int(kafka_ms.max()))
         if bad and runtime.guard.would_flood(bad, len(records)):

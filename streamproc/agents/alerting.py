@@ -22,6 +22,7 @@ from streamproc.alerts.rules import RuleSet
 from streamproc.clock import monotonic, now_ms
 from streamproc.config import Settings
 from streamproc.errors import PermanentError, RetryableError
+from streamproc.failpoints import passing
 from streamproc.logs import get_logger
 from streamproc.telemetry import ALERTS, TRANSITIONS
 
@@ -123,6 +124,7 @@ class AlertAgent:
         """Send what is judged and not recorded yet."""
         while self._outgoing:
             items = [self._outgoing[i] for i in range(min(500, len(self._outgoing)))]
+            passing("before_alert")
             await self._publisher.send_all([alert_message(self._settings, item) for item in items])
             for item in items:
                 self._outgoing.popleft()

@@ -20,6 +20,7 @@ from streamproc.clock import monotonic
 from streamproc.config import Settings
 from streamproc.decode import decode_batch
 from streamproc.errors import PermanentError, RetryableError
+from streamproc.failpoints import passing
 from streamproc.logs import get_logger
 from streamproc.sinks.bronze import BronzeBatch, RestorePoint
 from streamproc.telemetry import ARCHIVED, NEW_LOGS, SINK_ERRORS, SINK_RETRIES, SINK_UP, WAITING
@@ -254,6 +255,7 @@ class ArchiveRole(Role):
                 else:
                     await self._retried(topic, self._bronze.write, items)
                     count = sum(len(item.offsets) for item in items)
+                passing("after_bronze")
                 ARCHIVED.labels(topic).inc(count)
                 queue.size -= size
                 self._measure_room()

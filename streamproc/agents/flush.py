@@ -22,6 +22,7 @@ from streamproc.agents.publisher import Message, Publisher
 from streamproc.agents.runtime import DeadLetter, SourceRuntime
 from streamproc.clock import monotonic, now_ms
 from streamproc.config import Settings
+from streamproc.failpoints import passing
 from streamproc.telemetry import FLUSH_SECONDS, FLUSHED_CELLS, OPEN_CELLS, SNAPSHOT_SECONDS
 
 CHUNK_BYTES: Final = 512 * 1024
@@ -114,11 +115,14 @@ class Flusher:
             messages += [message for cut in cuts for message in cut.messages]
             if sum(len(cut.runtime.dead) for cut in cuts) + len(messages) > _MAX_UNFLUSHED_DEAD:
                 self.aggregator.room.clear()
+            passing("before_flush")
             offsets = await self.publisher.send_all(messages)
             self.aggregator.room.set()
             self._remember_sent(messages, offsets)
             reports = [cut for cut in cuts if cut.report]
+            passing("before_progress")
             await self.publisher.send_all([self._progress_message(cut.progress) for cut in reports])
+            passing("after_progress")
             for cut in reports:
                 cut.runtime.dead_until = max(cut.runtime.dead_until, cut.progress.offset)
                 if cut.snapshot is not None and everything:
@@ -171,6 +175,7 @@ class Flusher:
         if save:
             cut.snapshot = self._snapshot(runtime, now_s)
         state.evict()
+        passing("after_evict")
         OPEN_CELLS.labels(runtime.topic).set(len(state.cells))
         return cut
 
@@ -260,12 +265,14 @@ class Flusher:
         if snapshot.state:
             runtime.ids += await self._save_keys(place, runtime, snapshot.ids, progress)
             runtime.statuses += await self._save_keys(place, runtime, snapshot.statuses, progress)
+            passing("after_ids")
             horizon = self.settings.dedup_horizon_ms
             runtime.ids = [s for s in runtime.ids if s.newest_ms >= progress.log_time_ms - horizon]
             chunks = [snapshot.state[i : i + CHUNK_BYTES] for i in range(0, len(snapshot.state), CHUNK_BYTES)]
             progress.state_offsets = await self.publisher.send_all(
                 [Message(self.settings.topic(topics.WINDOW_STATE), place, runtime.source.encode(), c) for c in chunks]
             )
+            passing("after_state")
             runtime.saved_offset = progress.offset
             if snapshot.full:
                 runtime.saved_fully_at_s = began
@@ -277,6 +284,7 @@ class Flusher:
         progress.ids, progress.statuses = list(runtime.ids), list(runtime.statuses)
         await self.publisher.send_all([self._progress_message(progress)])
         runtime.saved = progress
+        passing("after_snapshot")
         SNAPSHOT_SECONDS.observe(monotonic() - began)
 
     async def _save_keys(self, place: int, runtime: SourceRuntime, packed: bytes, progress: Progress) -> list[Segment]:

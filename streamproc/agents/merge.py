@@ -20,6 +20,7 @@ from streamproc.agents.publisher import Message
 from streamproc.clock import monotonic, now_ms
 from streamproc.config import Settings
 from streamproc.errors import PermanentError, RetryableError
+from streamproc.failpoints import passing
 from streamproc.logs import get_logger
 from streamproc.telemetry import LOST_OFFSETS, MERGED_CELLS, OPEN_WINDOWS, PUBLISHED
 from streamproc.windows.merge import MergeState, SourceProgress, WindowKey
@@ -220,6 +221,7 @@ class MergeAgent:
 
     async def _write_live(self, names: list[tuple[int, WindowKey]]) -> None:
         await self._live.write(self._values(names))
+        passing("after_redis")
 
     async def _write_store(self, names: list[tuple[int, WindowKey]]) -> None:
         cells: list[Cell] = []
@@ -231,6 +233,7 @@ class MergeAgent:
                 self._writing[number, key] = changed = list(window.changed_cells.values())
                 cells += changed
         await self._store.write(cells, self._values(names))
+        passing("after_clickhouse")
 
     def _stored(self, names: list[tuple[int, WindowKey]]) -> None:
         """Cells that are stored need not be written again, unless they changed meanwhile."""

@@ -15,6 +15,7 @@ from streamproc.agents.tasks import Tasks
 from streamproc.clock import monotonic
 from streamproc.config import Settings
 from streamproc.errors import RetryableError
+from streamproc.failpoints import passing
 from streamproc.logs import get_logger
 from streamproc.telemetry import LAG
 
@@ -222,7 +223,9 @@ class Role:
             if mark:
                 offsets[TP(self.settings.topic(topic), partition)] = mark - lag
         if offsets:
+            passing("before_commit")
             await self._app.consumer._commit(offsets)
+            passing("after_commit")
 
     def stuck_s(self) -> float:
         """Seconds without progress while there is lag; 0 without lag."""

@@ -21,12 +21,15 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Run a worker until SIGTERM or Ctrl-C; it then finishes its batch, flushes and leaves the group."""
         import asyncio
+        import os
 
+        from streamproc import failpoints
         from streamproc.config import load_settings
         from streamproc.logs import setup_logs
 
         settings = load_settings(metrics_port=metrics_port)
         setup_logs(settings.log_format, settings.log_level)
+        failpoints.arm(os.environ)
         if role == "all":
             from streamproc.cli.worker_all import run_all
 

@@ -15,6 +15,7 @@ from schemas.alerts import AlertState, AlertTransition
 from streamproc.alerts.rules import RuleSet
 from streamproc.clock import monotonic, now_ms
 from streamproc.errors import PermanentError, RetryableError
+from streamproc.failpoints import passing
 from streamproc.logs import get_logger
 from streamproc.notify.grouping import GROUP_INTERVAL_S, GROUP_WAIT_S, Grouper, Notice
 from streamproc.notify.logfile import FileSender
@@ -171,6 +172,7 @@ class Outbox:
         how = sender.label
         try:
             await sender.send(notices)
+            passing("after_slack")
         except RetryableError as error:
             self.stats.retries[error.reason] = self.stats.retries.get(error.reason, 0) + 1
             wait_s = error.retry_after_s if error.retry_after_s is not None else _backoff_s(failures)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from schemas.results import ALL, Cell, MetricValue
+from streamproc.failpoints import passing
 from streamproc.sinks.clickhouse_client import ClickHouse
 from streamproc.sinks.native_block import DATETIME_MS, blobs, block, integers, nullable_floats, texts
 
@@ -55,6 +56,7 @@ class WindowsSink:
         """
         for part in _parts(cells):
             await self._clickhouse.insert("meta.window_sources", _CELL_COLUMNS, _encode_cells(part))
+        passing("between_tables")
         windows = [value for value in values if value.size != ALL and 0 <= value.window_start_ms < _NEVER_MS]
         for first in range(0, len(windows), MAX_ROWS):
             block_of = _encode_windows(windows[first : first + MAX_ROWS])

@@ -1,0 +1,93 @@
+"""When the service has recovered: every worker ready, own progress at the end of every log, nothing held back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from tests.chaos.watch import KEEPS_UP_S, Watch
+from tests.chaos.worker import Samples
+from tests.chaos.world import World
+
+#: The promise (I8): after the last fault, lag zero and everything ready within this time.
+PROMISED_S: Final = 60.0
+#: What is still not well after this long never will be; the run ends.
+HOPELESS_S: Final = 180.0
+_POLL_S: Final = 0.3
+
+
+class NotRecovered(AssertionError):
+    """The service did not come back; the message says what is still wrong."""
+
+
+def _sum(samples: Samples, name: str, **labels: str) -> float:
+    found = samples.get(name, [])
+    return sum(value for have, value in found if all(have.get(key) == wanted for key, wanted in labels.items()))
+
+
+async def unwell(world: World, watch: Watch, rate: float) -> list[str]:
+    """What keeps the service from counting as recovered under load, in words."""
+    wrong = [f"{topic}/{partition} is {gap} records behind" for (topic, partition), gap in watch.behind().items()]
+    if wrong:
+        return wrong
+    for worker in world.workers:
+        if not worker.wanted:
+            continue
+        if not worker.alive or worker.paused:
+            return [f"{worker.name} does not run"]
+        status, text = await worker.get("ready")
+        if status != 200:
+            return [f"{worker.name} is not ready: {text.strip() or 'no answer'}"]
+        if worker.role == "archive":
+            lag = _sum(await worker.metrics(), "streamproc_lag_records")
+            if lag > rate * KEEPS_UP_S + 10:
+                return [f"{worker.name} is {lag:.0f} records behind"]
+    return []
+
+
+async def restless(world: World, watch: Watch) -> list[str]:
+    """What still moves or waits after the producers have stopped, in words."""
+    wrong = [f"{topic}/{partition} is {gap} records behind" for (topic, partition), gap in watch.behind(0.0).items()]
+    for worker in world.workers:
+        if not worker.alive or not await worker.ready():
+            wrong.append(f"{worker.name} is not ready")
+            continue
+        samples = await worker.metrics()
+        for name in ("streamproc_lag_records", "streamproc_sink_waiting"):
+            if left := _sum(samples, name):
+                wrong.append(f"{worker.name}: {name} is {left:.0f}")
+    if watch.undelivered:
+        wrong.append(f"{len(watch.undelivered)} alert transitions have no delivery record")
+    return wrong
+
+
+async def recovered(world: World, watch: Watch, rate: float) -> float:
+    """Wait until the service keeps up again; the seconds that it took.
+
+    Raises:
+        NotRecovered: not within `HOPELESS_S`.
+    """
+    began = time.monotonic()
+    while wrong := await unwell(world, watch, rate):
+        if time.monotonic() - began > HOPELESS_S:
+            raise NotRecovered(f"not recovered after {HOPELESS_S:.0f} s: {'; '.join(wrong[:5])}")
+        await asyncio.sleep(_POLL_S)
+    return time.monotonic() - began
+
+
+async def at_rest(world: World, watch: Watch, steady_s: float, timeout_s: float = HOPELESS_S) -> None:
+    """Wait until nothing has moved for `steady_s`.
+
+    Raises:
+        NotRecovered: not within `timeout_s`.
+    """
+    began = steady_since = time.monotonic()
+    while time.monotonic() - steady_since < steady_s:
+        wrong = await restless(world, watch)
+        now = time.monotonic()
+        if wrong:
+            steady_since = now
+        if now - began > timeout_s + steady_s:
+            raise NotRecovered(f"not at rest after {timeout_s:.0f} s: {'; '.join(wrong[:5])}")
+        await asyncio.sleep(_POLL_S)
