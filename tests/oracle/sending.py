@@ -83,7 +83,8 @@ class Sender:
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._places: dict[bytes, int] = {}
         self._partitions: dict[str, int] = {}
-        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.waiting = 0
 
     async def start(self, topics: tuple[str, ...]) -> None:
@@ -115,14 +116,13 @@ class Sender:
             lane.task = asyncio.create_task(self._run(lane))
         lane.waiting.append((event, timestamp_ms))
         lane.wake.set()
+        self._idle.clear()
         self.waiting += 1
 
     async def finish(self, patience_s: float) -> None:
         """Send what waits for as long as that, write down what has no outcome then, and disconnect."""
-        deadline = asyncio.get_running_loop().time() + patience_s
-        while self.waiting and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.02)
-        self._stopping = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), patience_s)
         tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
         for task in tasks:
             task.cancel()
@@ -153,7 +153,6 @@ class Sender:
         builder.close()
         handed_over = False
         try:
-            # Without a leader (the broker is away) a batch would wait for minutes and then fail.
             future: Any = await self._producer.send_batch(builder, lane.topic, partition=lane.partition)
             handed_over = True
             answer = await asyncio.shield(future)
@@ -175,6 +174,8 @@ class Sender:
         for _ in events:
             lane.waiting.popleft()
         self.waiting -= len(events)
+        if not self.waiting:
+            self._idle.set()
         self._ledger.write(lane.topic, lane.partition, events, base, outcome)
 
 
