@@ -15,24 +15,24 @@ from streamproc.agents.publisher import Message, Publisher
 from streamproc.config import Settings
 from streamproc.kafka_topics import ensure_topics
 from tests.agents.waiting import until
-from tests.support.broker import BrokerHandle, start_broker
+from tests.support.broker import Broker, start_broker
 from tests.support.stack import produce
 
 TOPIC = "alerts"
 
 
 @pytest.fixture
-def broker() -> Iterator[BrokerHandle]:
+def broker() -> Iterator[Broker]:
     handle = start_broker()
     yield handle
-    handle.kill()
+    handle.discard()
 
 
-def settings_of(broker: BrokerHandle) -> Settings:
+def settings_of(broker: Broker) -> Settings:
     return Settings(broker_url=broker.url, partitions=3)
 
 
-def test_ends_and_first_records_of_empty_and_filled_partitions(broker: BrokerHandle) -> None:
+def test_ends_and_first_records_of_empty_and_filled_partitions(broker: Broker) -> None:
     """The embedded broker's own end offsets are those of its last batch's base: ours are exact."""
 
     async def act() -> None:
@@ -60,7 +60,7 @@ def test_ends_and_first_records_of_empty_and_filled_partitions(broker: BrokerHan
     asyncio.run(act())
 
 
-def test_a_follower_goes_on_with_the_new_log_of_a_restarted_broker(broker: BrokerHandle) -> None:
+def test_a_follower_goes_on_with_the_new_log_of_a_restarted_broker(broker: Broker) -> None:
     """All of the old log, then all of the new one, though it is shorter."""
     seen: list[bytes] = []
 
@@ -75,8 +75,7 @@ def test_a_follower_goes_on_with_the_new_log_of_a_restarted_broker(broker: Broke
         following = asyncio.create_task(follower.run())
         await asyncio.wait_for(follower.caught_up.wait(), 15)
         assert len(seen) == 50
-        broker.kill()
-        broker.start()
+        broker.lose_log()
         await ensure_topics(settings)
         await produce(broker.bootstrap, [(TOPIC, b"k", f"new {i}".encode()) for i in range(5)])
         await until(lambda: seen[50:] == [f"new {i}".encode() for i in range(5)], 30)
@@ -86,7 +85,7 @@ def test_a_follower_goes_on_with_the_new_log_of_a_restarted_broker(broker: Broke
     asyncio.run(act())
 
 
-def test_a_follower_begins_as_far_back_as_told(broker: BrokerHandle) -> None:
+def test_a_follower_begins_as_far_back_as_told(broker: Broker) -> None:
     """`back` records before the end of each partition."""
     seen: list[int] = []
 
@@ -103,7 +102,7 @@ def test_a_follower_begins_as_far_back_as_told(broker: BrokerHandle) -> None:
     asyncio.run(act())
 
 
-def test_the_publisher_waits_for_a_broker_that_is_away(broker: BrokerHandle) -> None:
+def test_the_publisher_waits_for_a_broker_that_is_away(broker: Broker) -> None:
     """Nothing is dropped, and the offsets are those of the acknowledged messages, in order."""
 
     async def act() -> None:

@@ -17,7 +17,7 @@ from streamproc.agents.restore import SourceRestorer
 from streamproc.clock import monotonic
 from streamproc.config import Settings
 from streamproc.kafka_topics import ensure_topics
-from tests.support.broker import BrokerHandle, start_broker
+from tests.support.broker import Broker, start_broker
 from tests.support.events import encode, user_event
 from tests.support.stack import produce, read_all
 
@@ -26,10 +26,10 @@ NOW = 1_795_341_600_000
 
 
 @pytest.fixture
-def broker() -> Iterator[BrokerHandle]:
+def broker() -> Iterator[Broker]:
     handle = start_broker()
     yield handle
-    handle.kill()
+    handle.discard()
 
 
 class Bench:
@@ -47,7 +47,7 @@ class Bench:
         return state
 
 
-async def _records(broker: BrokerHandle) -> list[Any]:
+async def _records(broker: Broker) -> list[Any]:
     found = [r for r in await read_all(broker.bootstrap, [TOPIC]) if r.partition == 0]
     return [
         SimpleNamespace(offset=r.offset, timestamp=r.kafka_timestamp_ms, key=b"1", value=r.value, topic=TOPIC)
@@ -63,7 +63,7 @@ def _same(state: Any, other: Any) -> None:
     assert len(state.ids) == len(other.ids)
 
 
-def test_more_segments_than_are_kept_are_written_anew_and_all_ids_are_known_again(broker: BrokerHandle) -> None:
+def test_more_segments_than_are_kept_are_written_anew_and_all_ids_are_known_again(broker: Broker) -> None:
     """150 snapshots of a few events each; after a restore every earlier id is still a duplicate."""
 
     async def act() -> None:
@@ -93,7 +93,7 @@ def test_more_segments_than_are_kept_are_written_anew_and_all_ids_are_known_agai
     asyncio.run(act())
 
 
-def test_a_state_of_several_chunks_and_cells_over_several_messages(broker: BrokerHandle) -> None:
+def test_a_state_of_several_chunks_and_cells_over_several_messages(broker: Broker) -> None:
     """60,000 scattered users make sets and ids larger than a chunk."""
 
     async def act() -> None:
@@ -127,7 +127,7 @@ def test_a_state_of_several_chunks_and_cells_over_several_messages(broker: Broke
     asyncio.run(act())
 
 
-def test_a_snapshot_whose_messages_are_gone_is_not_used(broker: BrokerHandle) -> None:
+def test_a_snapshot_whose_messages_are_gone_is_not_used(broker: Broker) -> None:
     """The pointer is right and the chunk is not there: everything is read again instead."""
 
     async def act() -> None:

@@ -29,5 +29,5 @@ def test_the_producer_in_python_sends_a_valid_event(tmp_path: Path) -> None:
         subprocess.run([sys.executable, script], check=True, timeout=30)
         records = asyncio.run(read_all(broker.bootstrap, [USER_EVENTS]))
     finally:
-        broker.kill()
+        broker.discard()
     assert [explain(USER_EVENTS, record.value) for record in records] == [None]

@@ -17,24 +17,24 @@ from streamproc.cli.doctor_checks import Finding, Verdict, _clock, check_clickho
 from streamproc.config import Settings
 from streamproc.kafka_topics import admin_client, ensure_topics, topic_states
 from streamproc.migrate import migrate
-from tests.support.broker import BrokerHandle, start_broker
+from tests.support.broker import Broker, start_broker
 from tests.support.clickhouse import start_clickhouse
 from tests.support.ports import free_port
 from tests.support.redis import start_redis
 
 
 @pytest.fixture(scope="module")
-def broker() -> Iterator[BrokerHandle]:
+def broker() -> Iterator[Broker]:
     handle = start_broker()
     yield handle
-    handle.stop()
+    handle.discard()
 
 
 def problems(findings: list[Finding]) -> dict[str, str]:
     return {f.what: f.found for f in findings if f.verdict is Verdict.PROBLEM}
 
 
-def test_a_complete_broker_has_no_problem_and_notes_say_what_it_lacks(broker: BrokerHandle) -> None:
+def test_a_complete_broker_has_no_problem_and_notes_say_what_it_lacks(broker: Broker) -> None:
     settings = Settings.model_validate({"broker_url": broker.url, "topic_prefix": "fine.", "partitions": 2})
 
     async def scenario() -> tuple[list[Finding], list[str]]:
@@ -50,7 +50,7 @@ def test_a_complete_broker_has_no_problem_and_notes_say_what_it_lacks(broker: Br
     assert not [name for name in names if "doctor" in name], "the probe's topic is removed"
 
 
-def test_missing_topics_and_other_partitions_are_named(broker: BrokerHandle) -> None:
+def test_missing_topics_and_other_partitions_are_named(broker: Broker) -> None:
     settings = Settings.model_validate({"broker_url": broker.url, "topic_prefix": "some.", "partitions": 3})
 
     async def scenario() -> list[Finding]:

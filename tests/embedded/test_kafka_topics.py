@@ -12,18 +12,18 @@ from schemas.topics import ALL, USER_EVENTS
 from streamproc.config import Settings
 from streamproc.errors import ConfigError, RetryableError
 from streamproc.kafka_topics import TopicState, admin_client, ensure_topics, topic_states
-from tests.support.broker import BrokerHandle, start_broker
+from tests.support.broker import Broker, start_broker
 from tests.support.ports import free_port
 
 
 @pytest.fixture(scope="module")
-def broker() -> Iterator[BrokerHandle]:
+def broker() -> Iterator[Broker]:
     handle = start_broker()
     yield handle
-    handle.stop()
+    handle.discard()
 
 
-def settings_for(broker: BrokerHandle, **values: object) -> Settings:
+def settings_for(broker: Broker, **values: object) -> Settings:
     return Settings.model_validate({"broker_url": broker.url, "partitions": 3, **values})
 
 
@@ -32,7 +32,7 @@ async def states(settings: Settings) -> dict[str, TopicState]:
         return await topic_states(admin)
 
 
-def test_all_topics_are_made_once(broker: BrokerHandle) -> None:
+def test_all_topics_are_made_once(broker: Broker) -> None:
     settings = settings_for(broker, topic_prefix="once.")
     assert sorted(asyncio.run(ensure_topics(settings))) == sorted("once." + name for name in ALL)
     assert asyncio.run(ensure_topics(settings)) == []
@@ -40,7 +40,7 @@ def test_all_topics_are_made_once(broker: BrokerHandle) -> None:
     assert {found["once." + name] for name in ALL} == {TopicState(partitions=3, ready=True)}
 
 
-def test_several_at_once_make_each_topic_once(broker: BrokerHandle) -> None:
+def test_several_at_once_make_each_topic_once(broker: Broker) -> None:
     settings = settings_for(broker, topic_prefix="race.")
 
     async def race() -> list[list[str]]:
@@ -50,7 +50,7 @@ def test_several_at_once_make_each_topic_once(broker: BrokerHandle) -> None:
     assert sorted(created) == sorted("race." + name for name in ALL)
 
 
-def test_missing_topics_are_named_when_we_may_not_create_them(broker: BrokerHandle) -> None:
+def test_missing_topics_are_named_when_we_may_not_create_them(broker: Broker) -> None:
     with pytest.raises(ConfigError, match=r"no\.user-events.*STREAMPROC_CREATE_TOPICS"):
         asyncio.run(ensure_topics(settings_for(broker, topic_prefix="no.", create_topics=False)))
 
@@ -73,7 +73,7 @@ async def _make_by_asking(settings: Settings, name: str, value: bytes | None) ->
         await producer.stop()
 
 
-def test_an_empty_topic_made_by_a_client_is_made_again_on_a_new_broker(broker: BrokerHandle) -> None:
+def test_an_empty_topic_made_by_a_client_is_made_again_on_a_new_broker(broker: Broker) -> None:
     settings = settings_for(broker, topic_prefix="asked.")
     name = settings.topic(USER_EVENTS)
     asyncio.run(_make_by_asking(settings, name, None))
@@ -84,7 +84,7 @@ def test_an_empty_topic_made_by_a_client_is_made_again_on_a_new_broker(broker: B
     assert asyncio.run(states(settings))[name] == TopicState(partitions=3, ready=True)
 
 
-def test_a_topic_that_holds_a_record_is_never_made_again(broker: BrokerHandle) -> None:
+def test_a_topic_that_holds_a_record_is_never_made_again(broker: Broker) -> None:
     settings = settings_for(broker, topic_prefix="held.")
     name = settings.topic(USER_EVENTS)
     asyncio.run(_make_by_asking(settings, name, b"{}"))

@@ -12,13 +12,13 @@ import redis
 from streamproc.embedded import binaries
 from streamproc.embedded.health import http_ready, kafka_ready, redis_ready
 from streamproc.errors import ConfigError
-from tests.support.broker import start_broker
+from tests.support.broker import start_embedded_broker
 from tests.support.ports import free_port
 from tests.support.redis import start_redis
 
 
 def test_broker_is_killed_and_starts_again_on_its_port() -> None:
-    broker = start_broker()
+    broker = start_embedded_broker()
     try:
         assert asyncio.run(kafka_ready("127.0.0.1", broker.port))
         first = broker.pid
@@ -71,7 +71,7 @@ def test_health_checks_are_false_when_nobody_or_someone_else_listens(tmp_path: P
 
 def test_servers_can_be_started_while_an_event_loop_runs_and_from_a_thread_that_ends() -> None:
     async def scenario() -> bool:
-        broker = await asyncio.to_thread(start_broker)
+        broker = await asyncio.to_thread(start_embedded_broker)
         try:
             broker.kill()
             broker.start()

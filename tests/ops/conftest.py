@@ -9,7 +9,7 @@ import pytest
 
 from streamproc.config import Settings, load_settings
 from streamproc.migrate import migrate
-from tests.support.broker import BrokerHandle, start_broker
+from tests.support.broker import Broker, start_broker
 from tests.support.clickhouse import ClickHouseHandle, start_clickhouse
 
 
@@ -23,11 +23,11 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseH
 
 
 @pytest.fixture(scope="session")
-def broker() -> Iterator[BrokerHandle]:
+def broker() -> Iterator[Broker]:
     """A broker that lives as long as the tests of a process."""
     handle = start_broker()
     yield handle
-    handle.stop()
+    handle.discard()
 
 
 @pytest.fixture

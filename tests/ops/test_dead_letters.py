@@ -19,7 +19,7 @@ from streamproc.deadletters.show import mask, readable
 from streamproc.deadletters.store import BEGUN, REPLAYED, UNCONFIRMED, WAITING, DeadLetterStore, Filters, Replay
 from streamproc.kafka_topics import ensure_topics
 from tests.ops.archive import Archived, archive, with_clickhouse
-from tests.support.broker import BrokerHandle
+from tests.support.broker import Broker
 from tests.support.clickhouse import ClickHouseHandle
 from tests.support.events import USER_EVENTS, encode, user_event
 
@@ -59,7 +59,7 @@ class Letters:
 
 
 @pytest.fixture
-def letters(clickhouse: ClickHouseHandle, broker: BrokerHandle) -> Letters:
+def letters(clickhouse: ClickHouseHandle, broker: Broker) -> Letters:
     """No letters yet; topics of their own on a real broker."""
     prefix = f"t{uuid.uuid4().hex[:8]}."
     settings = load_settings(clickhouse_url=clickhouse.url, broker_url=broker.url, topic_prefix=prefix, partitions=2)

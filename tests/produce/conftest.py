@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.broker import BrokerHandle, start_broker
+from tests.support.broker import Broker, start_broker
 
 
 @pytest.fixture(scope="session")
-def broker() -> Iterator[BrokerHandle]:
+def broker() -> Iterator[Broker]:
     """A broker that lives as long as the tests of a process."""
     handle = start_broker()
     yield handle
-    handle.stop()
+    handle.discard()

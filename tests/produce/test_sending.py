@@ -17,7 +17,7 @@ from streamproc.errors import RetryableError
 from streamproc.produce.connect import supports_idempotence
 from streamproc.produce.demo_loop import run_demo
 from streamproc.produce.file import Options, Report, send_file
-from tests.support.broker import BrokerHandle, start_broker
+from tests.support.broker import Broker, start_broker
 from tests.support.events import COST_EVENTS, USER_EVENTS, cost_event, encode, user_event
 from tests.support.ports import free_port
 
@@ -26,7 +26,7 @@ Row = tuple[int, bytes | None, bytes | None]
 
 
 @pytest.fixture
-def settings(broker: BrokerHandle) -> Settings:
+def settings(broker: Broker) -> Settings:
     """Settings with topics of their own."""
     return load_settings(broker_url=broker.url, topic_prefix=f"t{uuid.uuid4().hex[:8]}.", partitions=4)
 
@@ -121,8 +121,7 @@ def test_demo_traffic_goes_on_after_the_broker_died_and_came_back_empty() -> Non
         stop = asyncio.Event()
         task = asyncio.create_task(run_demo(settings, rate=200, seed=1, stop=stop))
         await _read(settings, USER_EVENTS, lambda rows: len(rows) > 20)
-        await asyncio.to_thread(broker.kill)
-        await asyncio.to_thread(broker.start)
+        await asyncio.to_thread(broker.lose_log)
         rows = await _read(settings, USER_EVENTS, lambda rows: len({where for where, _, _ in rows}) == 3)
         stop.set()
         await asyncio.wait_for(task, 20)
@@ -131,5 +130,5 @@ def test_demo_traffic_goes_on_after_the_broker_died_and_came_back_empty() -> Non
     try:
         rows = asyncio.run(scenario())
     finally:
-        broker.stop()
+        broker.discard()
     assert len({where for where, _, _ in rows}) == 3

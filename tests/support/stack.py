@@ -138,7 +138,7 @@ class Stack:
         self.redis.close()
         self.clickhouse.kill()
         self.redis_server.kill()
-        self.broker.kill()
+        self.broker.discard()
 
     def cli(self, *args: str, check: bool = True, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
         """Run a streamproc command as a user does."""
@@ -189,9 +189,8 @@ class Stack:
         self.clickhouse = start_clickhouse(self.dir / "clickhouse", port=self.clickhouse.port)
 
     def lose_log(self) -> None:
-        """Kill the broker, start an empty one on the same port, and make the topics again."""
-        self.broker.kill()
-        self.broker.start()
+        """The broker loses its log; the topics are made again."""
+        self.broker.lose_log()
         self.create_topics()
 
     def log_records(self) -> list[Record]:

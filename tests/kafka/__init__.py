@@ -1,0 +1,1 @@
+"""Apache Kafka itself, and what only a real broker allows."""
