@@ -5,9 +5,15 @@ BIN := $(VENV)/bin
 FOR ?=
 ARGS ?=
 UV ?= uv
+NODES ?=
+PORT ?=
+DATA ?=
+# Whatever starts a broker.
+KAFKA_TESTS := tests/kafka tests/e2e tests/agents tests/ops tests/produce tests/notify \
+	tests/embedded/test_kafka_topics.py tests/embedded/test_doctor.py tests/docs/test_examples.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-slow check bench lock accept-main clean
+.PHONY: help setup setup-dev run test test-kafka test-slow check bench kafka lock accept-main clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -35,6 +41,9 @@ run: $(VENV)/.run ## the whole stack with demo traffic until Ctrl-C (FOR=60s end
 test: $(VENV)/.dev ## every test that needs only PyPI
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
 
+test-kafka: $(VENV)/.dev ## the same promises on Apache Kafka (needs Java 17 and Maven)
+	$(BIN)/python -m pytest --broker kafka -m "not slow" -n 2 --dist loadgroup $(KAFKA_TESTS)
+
 test-slow: $(VENV)/.dev ## the slow and load tests
 	$(BIN)/python -m pytest -m slow
 
@@ -49,6 +58,9 @@ bench: $(VENV)/.dev ## benchmarks; the last line is one JSON object
 
 accept-main: $(VENV)/.dev ## measure the list "What must hold" of the main job
 	$(BIN)/python -m tests.accept.main
+
+kafka: $(VENV)/.run ## Apache Kafka on this machine until Ctrl-C (NODES=3, PORT=9092, DATA=dir; needs Java 17 and Maven)
+	$(BIN)/streamproc kafka $(if $(NODES),--nodes $(NODES)) $(if $(PORT),--port $(PORT)) $(if $(DATA),--data $(DATA))
 
 lock: ## write the lock files anew (needs uv)
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --extra embedded -o requirements/run.lock pyproject.toml requirements/build.in

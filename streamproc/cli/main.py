@@ -11,7 +11,7 @@ import typer
 from streamproc.errors import ConfigError, StreamprocError
 
 #: Modules with `register(app)`; each imports what is heavy inside its commands, so that `--help` stays fast.
-_COMMAND_MODULES = ("up", "doctor", "worker", "migrate", "produce", "demo", "trace", "dead_letters", "schema")
+_COMMAND_MODULES = ("up", "kafka", "doctor", "worker", "migrate", "produce", "demo", "trace", "dead_letters", "schema")
 
 EXIT_FAILED = 1
 EXIT_WRONG_USE = 2

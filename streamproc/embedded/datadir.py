@@ -13,7 +13,7 @@ from streamproc.errors import ConfigError
 
 
 @contextmanager
-def locked_data_dir(path: Path) -> Iterator[Path]:
+def locked_data_dir(path: Path, command: str = "streamproc up") -> Iterator[Path]:
     """The directory (made if missing, absolute), held until the block ends or the process dies.
 
     Raises:
@@ -34,7 +34,7 @@ def locked_data_dir(path: Path) -> Iterator[Path]:
             handle.seek(0)
             owner = handle.read().strip() or "unknown"
             raise ConfigError(
-                f"the data directory {directory} is in use by another `streamproc up` (pid {owner}); "
+                f"the data directory {directory} is in use by another `{command}` (pid {owner}); "
                 "stop that one, or choose another directory with --data-dir"
             ) from None
         handle.truncate(0)

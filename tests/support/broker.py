@@ -92,13 +92,13 @@ class BrokerHandle(ServerProcess):
 
 
 class KafkaBroker:
-    """One Kafka node as tests of a single broker see it."""
+    """A Kafka cluster as tests of a broker see it; `port` and `pid` are those of its first node."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, nodes: int = 1) -> None:
         from tests.support.kafka import start_kafka
 
         self._directory = directory
-        self.cluster = start_kafka(directory)
+        self.cluster = start_kafka(directory, nodes)
         self.port = self.cluster.nodes[0].port
         self.bootstrap = self.cluster.bootstrap
         self.url = self.cluster.url
@@ -152,8 +152,14 @@ def start_embedded_broker(port: int | None = None) -> BrokerHandle:
     raise AssertionError("unreachable")
 
 
-def start_broker() -> Broker:
-    """A healthy broker of the chosen kind; the caller discards it (it also dies with the test process)."""
+def start_broker(nodes: int = 1) -> Broker:
+    """A healthy broker of the chosen kind; the caller discards it (it also dies with the test process).
+
+    Raises:
+        ValueError: the embedded broker cannot have several nodes.
+    """
     if chosen_broker() == "kafka":
-        return KafkaBroker(Path(tempfile.mkdtemp(prefix="streamproc-kafka-")))
+        return KafkaBroker(Path(tempfile.mkdtemp(prefix="streamproc-kafka-")), nodes)
+    if nodes != 1:
+        raise ValueError("the embedded broker is one node")
     return start_embedded_broker()

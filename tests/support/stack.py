@@ -106,14 +106,15 @@ class Worker:
 
 
 class Stack:
-    """Servers and workers of one test. Use as a context manager."""
+    """Servers and workers of one test; several broker `nodes` only with Kafka. Use as a context manager."""
 
-    def __init__(self, directory: Path, partitions: int = 4, **settings: str) -> None:
+    def __init__(self, directory: Path, partitions: int = 4, nodes: int = 1, **settings: str) -> None:
         self.dir = directory
         directory.mkdir(parents=True, exist_ok=True)
         self.partitions = partitions
         self.workers: list[Worker] = []
-        self.broker = start_broker()
+        self.nodes = nodes
+        self.broker = start_broker(nodes)
         self.redis_server = start_redis(directory)
         self.clickhouse = start_clickhouse(directory / "clickhouse")
         self.env = {
@@ -122,6 +123,7 @@ class Stack:
             "STREAMPROC_CLICKHOUSE_URL": self.clickhouse.url,
             "STREAMPROC_DATA_DIR": str(directory),
             "STREAMPROC_PARTITIONS": str(partitions),
+            "STREAMPROC_REPLICATION_FACTOR": str(nodes),
             "STREAMPROC_SESSION_TIMEOUT_S": "2",
             "STREAMPROC_SNAPSHOT_INTERVAL_S": "2",
             **{f"STREAMPROC_{name.upper()}": value for name, value in settings.items()},
@@ -173,7 +175,7 @@ class Stack:
         from streamproc.config import Settings
         from streamproc.kafka_topics import ensure_topics
 
-        settings = Settings(broker_url=self.broker.url, partitions=self.partitions)
+        settings = Settings(broker_url=self.broker.url, partitions=self.partitions, replication_factor=self.nodes)
         asyncio.run(ensure_topics(settings))
 
     def produce(self, messages: Iterable[tuple[str, bytes | None, bytes | None]]) -> int:
@@ -232,9 +234,15 @@ async def produce(bootstrap: str, messages: Iterable[tuple[str, bytes | None, by
     return count
 
 
-async def read_all(bootstrap: str, topics: Iterable[str]) -> list[Record]:
+async def read_all(bootstrap: str, topics: Iterable[str], isolation_level: str = "read_uncommitted") -> list[Record]:
     """Every record of these topics, read with plain aiokafka from the beginning to the high watermark."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=100)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        enable_auto_commit=False,
+        fetch_max_wait_ms=100,
+        isolation_level=isolation_level,
+        auto_offset_reset="earliest",
+    )
     await consumer.start()
     try:
         await consumer._client.force_metadata_update()

@@ -35,6 +35,10 @@ _COMMON = {
     "share.coordinator.state.topic.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
+    # A node that was killed is let in again only when its old session is over; with 2 s, nodes on a busy machine lost
+    # theirs again and again.
+    "broker.session.timeout.ms": "6000",
+    "broker.heartbeat.interval.ms": "1000",
 }
 
 
@@ -142,8 +146,6 @@ def _plan_file(directory: Path) -> Path:
 def _properties(cluster: Cluster, node: Node) -> dict[str, str]:
     replicas = str(len(cluster.nodes))
     insync = "2" if len(cluster.nodes) > 1 else "1"
-    # A node that was killed is let in again once its old session is over: alone, it would only wait for itself.
-    heartbeat_ms, session_ms = (1000, 6000) if len(cluster.nodes) > 1 else (500, 2000)
     return {
         **_COMMON,
         "node.id": str(node.number),
@@ -158,8 +160,6 @@ def _properties(cluster: Cluster, node: Node) -> dict[str, str]:
         "transaction.state.log.min.isr": insync,
         "share.coordinator.state.topic.replication.factor": replicas,
         "share.coordinator.state.topic.min.isr": insync,
-        "broker.heartbeat.interval.ms": str(heartbeat_ms),
-        "broker.session.timeout.ms": str(session_ms),
     }
 
 
