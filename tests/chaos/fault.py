@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 from tests.chaos.world import World
 
@@ -26,12 +25,12 @@ class Fault(ABC):
     `world.rng`, which is seeded for each injection.
     """
 
-    name: ClassVar[str]
-    ids: ClassVar[tuple[str, ...]]
-    touches: ClassVar[frozenset[str]]
-    weight: ClassVar[float] = 1.0
+    name: str
+    ids: tuple[str, ...]
+    touches: frozenset[str]
+    weight: float = 1.0
     #: Whether the oracle must be told (records are really gone): drawn only in runs that ask for such faults.
-    loses: ClassVar[bool] = False
+    loses: bool = False
 
     def impossible(self, world: World) -> str:
         """Why this world cannot have this fault ('' if it can), e.g. the embedded broker has no CreatePartitions."""

@@ -10,8 +10,10 @@ from pathlib import Path
 from tests.chaos.world import Broker
 from tests.support.broker import BrokerHandle, start_broker
 from tests.support.clickhouse import ClickHouseHandle, start_clickhouse
-from tests.support.proxy import start_proxy
+from tests.support.clickhouse_proxy import ClickHouseProxy
+from tests.support.kafka import KafkaCluster, KafkaNode, start_kafka
 from tests.support.redis import RedisHandle, start_redis
+from tests.support.redis_proxy import RedisProxy
 
 
 def _send(pid: int, number: signal.Signals) -> None:
@@ -29,7 +31,7 @@ class ClickHouseServer:
         self._handle: ClickHouseHandle = start_clickhouse(directory)
         self.port = self._handle.port
         self.url = self._handle.url
-        self.proxy = start_proxy(self.port)
+        self.proxy = ClickHouseProxy(self.port)
 
     @property
     def pid(self) -> int:
@@ -73,7 +75,7 @@ class RedisServer:
         self._handle: RedisHandle = start_redis(directory)
         self.port = self._handle.port
         self.url = self._handle.url
-        self.proxy = start_proxy(self.port)
+        self.proxy = RedisProxy(self.port)
 
     @property
     def pid(self) -> int:
@@ -150,12 +152,58 @@ class EmbeddedBroker:
         await asyncio.to_thread(self._handle.stop)
 
 
-class Brokers:
-    """The cluster of a run: one embedded broker, or nodes of Apache Kafka."""
+class KafkaBroker:
+    """One node of Apache Kafka; its data outlives a kill."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, node: KafkaNode) -> None:
+        self._node = node
+        self.name = f"kafka-{node.number}"
+        self.port = node.port
+
+    @property
+    def bootstrap(self) -> str:
+        """host:port for Kafka clients."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Process id, 0 if it does not run."""
+        return self._node.pid
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._node.kill()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self._node.pause()
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._node.resume()
+
+    async def start(self) -> None:
+        """Start it on its data and wait until it takes part (a node of three needs one of the others for that)."""
+        if not self.pid:
+            await asyncio.to_thread(self._node.start)
+
+    async def stop(self) -> None:
+        """SIGTERM: it hands its leaderships over."""
+        self.resume()
+        await asyncio.to_thread(self._node.stop)
+
+
+class Brokers:
+    """The cluster of a run: one embedded broker, or nodes of Apache Kafka with `cluster` for what needs the admin."""
+
+    def __init__(self, kind: str, directory: Path, nodes: int) -> None:
         self.kind = kind
-        self.nodes: list[Broker] = [EmbeddedBroker()]
+        self.cluster: KafkaCluster | None = None
+        if kind == "kafka":
+            self.cluster = start_kafka(directory, nodes)
+            self.nodes: list[Broker] = [KafkaBroker(node) for node in self.cluster.nodes]
+        else:
+            self.nodes = [EmbeddedBroker()]
 
     def close(self) -> None:
         """The end of the run."""

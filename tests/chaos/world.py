@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from tests.chaos.worker import WorkerHandle
-from tests.support.proxy import TcpProxy
+from tests.support.clickhouse_proxy import ClickHouseProxy
+from tests.support.kafka import KafkaCluster
+from tests.support.redis_proxy import RedisProxy
 from tests.support.webhook import Webhook
 
 
@@ -45,10 +47,17 @@ class Server(Protocol):
         """SIGTERM, and wait for its end."""
 
 
-class ProxiedServer(Server, Protocol):
-    """A server that workers reach only through `proxy` (ours, on loopback); `url` is its own address, for checks."""
+class ClickHouse(Server, Protocol):
+    """Workers reach it only through `proxy` (ours, on loopback); `url` is its own address, for checks."""
 
-    proxy: TcpProxy
+    proxy: ClickHouseProxy
+    url: str
+
+
+class Redis(Server, Protocol):
+    """Workers reach it only through `proxy` (ours, on loopback); `url` is its own address, for checks."""
+
+    proxy: RedisProxy
     url: str
 
 
@@ -94,10 +103,12 @@ class World:
     rng: random.Random
     env: dict[str, str]
     brokers: list[Broker]
-    clickhouse: ProxiedServer
-    redis: ProxiedServer
+    clickhouse: ClickHouse
+    redis: Redis
     slack: Webhook
     journal: Journal
+    #: Apache Kafka's cluster, for what needs the admin protocol (it blocks: `asyncio.to_thread`); None if embedded.
+    cluster: KafkaCluster | None = None
     partitions: int = 4
     workers: list[WorkerHandle] = field(default_factory=list)
     #: How many processes faults have killed and paused so far.
