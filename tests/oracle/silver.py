@@ -1,0 +1,107 @@
+"""Silver: every valid event_id once, the first offset wins, and every field as it was sent."""
+
+from __future__ import annotations
+
+import duckdb
+
+from tests.oracle.report import Finding, count, of_query
+from tests.oracle.stores import ClickHouse
+
+_PLACE = (
+    "event_id, toInt64(partition) AS part, toInt64(offset) AS off, toString(topic) AS topic,"
+    " toUnixTimestamp64Milli(occurred_at) AS occurred"
+)
+
+
+def _crc(*fields: str) -> str:
+    """ClickHouse's CRC32 of the fields as tests.oracle.rules joins them: U+001F between, U+0000 for null."""
+    texts = ", char(31), ".join(f"ifNull(toString({field}), char(0))" for field in fields)
+    return f"toUInt64(CRC32(concat({texts}))) AS text"
+
+
+def _ms(name: str) -> str:
+    return f"toUnixTimestamp64Milli({name}_at) AS {name}"
+
+
+#: Topic -> (table, SELECT list after _PLACE); names are the columns of `rec` that they must equal.
+_SELECTS = {
+    "user-events": (
+        "silver.user_activity",
+        "user_id, toString(activity_type) AS kind, response_time_ms AS number, "
+        + _crc("schema_version", "resource_type", "resource_id", "session_id", "ip_address", "user_agent"),
+    ),
+    "video-status": (
+        "silver.video_status",
+        "user_id, video_id, toString(status) AS kind, toString(niche) AS dim_a, toString(video_type) AS dim_b, "
+        + ", ".join(_ms(name) for name in ("requested", "started", "completed", "published"))
+        + ", quality_score AS share, "
+        + _crc("schema_version", "channel_id", "user_id", "youtube_video_id", "title", "duration_seconds", "error"),
+    ),
+    "cost-events": (
+        "silver.cost_events",
+        "video_id, toString(component) AS kind, amount_e4 AS number, "
+        + _crc("schema_version", "channel_id", "user_id", "corrects", "provider"),
+    ),
+}
+
+
+def _table(topic: str) -> str:
+    return "silver_" + topic.replace("-", "_")
+
+
+def load_silver(db: duckdb.DuckDBPyConnection, clickhouse: ClickHouse) -> None:
+    """The silver tables, and the number of rows that the views could not cast."""
+    for topic, (table, columns) in _SELECTS.items():
+        clickhouse.into(db, _table(topic), f"SELECT {_PLACE}, {columns} FROM {table} FINAL")
+    clickhouse.into(
+        db,
+        "rejected",
+        "SELECT toString(topic) AS topic, toInt64(partition) AS part, toInt64(offset) AS off, reason"
+        " FROM silver.rejected FINAL",
+    )
+
+
+def silver_findings(db: duckdb.DuckDBPyConnection) -> list[Finding]:
+    """Compare what `load_silver` got with `rec` and `outcome`."""
+    found = [_compare(db, topic) for topic in _SELECTS]
+    rejected = of_query(
+        db,
+        "I2",
+        "silver.rejected is empty",
+        count(db, "SELECT count(*) FROM outcome WHERE word IN ('counted', 'duplicate', 'repeat')"),
+        "FROM rejected",
+        "{topic}/{part}/{off}: {reason}",
+    )
+    return [*found, rejected]
+
+
+def _compare(db: duckdb.DuckDBPyConnection, topic: str) -> Finding:
+    table = _table(topic)
+    names = [row[0] for row in db.execute(f"DESCRIBE {table}").fetchall()]
+    values = [name for name in names if name not in ("event_id", "part", "off", "topic")]
+    differs = " || ".join(f"CASE WHEN s.{n} IS DISTINCT FROM r.{n} THEN '{n} ' ELSE '' END" for n in values)
+    # Of one id in several partitions the lowest offset wins; at equal offsets either may.
+    db.execute(f"""
+        CREATE OR REPLACE TEMP TABLE due AS
+        SELECT event_id, min(off) AS off, bool_and(word = 'lost') AS optional
+        FROM outcome WHERE topic = '{topic}' AND event_id IS NOT NULL
+                       AND word IN ('counted', 'duplicate', 'repeat', 'lost') GROUP BY event_id""")
+    return of_query(
+        db,
+        "I2",
+        f"{_SELECTS[topic][0]}: each id once, first offset wins",
+        count(db, "SELECT count(*) FROM due"),
+        f"""
+        SELECT event_id, CASE WHEN s.n IS NULL THEN 'missing' WHEN d.off IS NULL THEN 'nobody sent a valid one'
+                   WHEN s.n > 1 THEN 'there ' || s.n || ' times'
+                   WHEN s.off <> d.off THEN 'is offset ' || s.off || ', the first is ' || d.off
+                   ELSE 'differs in ' || coalesce(s.how, 'its place') END AS how
+        FROM due d FULL JOIN (
+            SELECT s.event_id, count(*) AS n, any_value(s.off) AS off, any_value(r.off IS NULL) AS nowhere,
+                   any_value({differs}) AS how
+            FROM {table} s LEFT JOIN rec r
+              ON r.topic = '{topic}' AND r.part = s.part AND r.off = s.off AND r.event_id = s.event_id
+            GROUP BY s.event_id) s USING (event_id)
+        WHERE (s.n IS NULL AND NOT d.optional) OR d.off IS NULL OR s.n > 1 OR s.off <> d.off OR s.nowhere OR s.how <> ''""",
+        "{event_id}: {how}",
+    )
