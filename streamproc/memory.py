@@ -20,3 +20,11 @@ def bound_heap() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(_M_ARENA_MAX, 2) and mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES))
+
+
+def trim_heap() -> bool:
+    """Give free pages in the middle of the heap back (tens of ms; in a thread); False where there is no glibc."""
+    if not sys.platform.startswith("linux"):
+        return False
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return bool(trim and trim(0))

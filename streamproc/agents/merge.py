@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
 import msgspec
 
 from schemas import internal
-from schemas.redis_keys import ENTITY_TTL_S
-from schemas.results import ALL, SIZES_MS, Cell, MetricValue
+from schemas.results import ALL, Cell, MetricValue
 from streamproc.agents.handover import Handover
 from streamproc.agents.log_reader import record_hash
+from streamproc.agents.lookup import Lookup
+from streamproc.agents.merge_partition import MergePartition
 from streamproc.agents.publisher import Message
+from streamproc.agents.stores import LiveStore, WindowStore
 from streamproc.clock import monotonic, now_ms
 from streamproc.config import Settings
 from streamproc.errors import PermanentError, RetryableError
 from streamproc.failpoints import passing
 from streamproc.logs import get_logger
 from streamproc.telemetry import LOST_OFFSETS, MERGED_CELLS, OPEN_WINDOWS, PUBLISHED
-from streamproc.windows.merge import MergeState, SourceProgress, WindowKey
+from streamproc.windows.merge import SourceProgress, WindowKey
 
 log = get_logger("merge")
 
@@ -31,66 +31,6 @@ log = get_logger("merge")
 _LOAD_GRACE_MS: Final = 2000
 #: Own messages remembered until they are read; above, they are simply joined again.
 _MAX_JOINED: Final = 2000
-_ENTITY_IDLE_MS: Final = 60_000
-_LOAD_KEYS: Final = 2000
-
-StoreKey = tuple[str, str, str, str, int]
-
-
-class WindowStore(Protocol):
-    """What the merge agent needs of ClickHouse."""
-
-    async def write(self, cells: Sequence[Cell], values: Sequence[MetricValue]) -> None:
-        """Cells first, then values; raises RetryableError or PermanentError."""
-
-    async def load_cells(self, keys: Sequence[StoreKey]) -> list[Cell]:
-        """Stored cells of these windows."""
-
-    async def load_since(self, starts: Mapping[str, int]) -> list[Cell]:
-        """Stored cells of all windows with `start >= starts[size]`."""
-
-    async def recent_entities(self, since_ms: int) -> list[StoreKey]:
-        """Entities with an event since then (log time, epoch ms)."""
-
-
-class LiveStore(Protocol):
-    """What the merge agent needs of Redis; all raise RetryableError or PermanentError."""
-
-    async def write(self, values: Sequence[MetricValue]) -> int:
-        """Newest values, each taken only if it is not older than what is there."""
-
-    async def roll(self, values: Sequence[MetricValue]) -> int:
-        """Empty windows of metrics that are quiet."""
-
-    async def instance(self) -> tuple[str, bool]:
-        """Identity of the data set that answers (another one does not hold what was written before), and whether it
-        began so lately that what was there before this process started may be missing too."""
-
-
-@dataclass(slots=True)
-class MergePartition:
-    """One partition of window-partials at this worker: its windows and how far it was read."""
-
-    number: int
-    state: MergeState = field(default_factory=MergeState)
-    next_offset: int = 0
-    tail: Any = None
-    tail_hash: str = ""
-    loaded: bool = False
-    #: Whether Redis lacks totals of quiet entities; None (a new owner does not know): if Redis is young.
-    entities_due: bool | None = None
-    reported: int = -1
-    #: (offset, identity) of the last records of batches: where a restart may begin.
-    passed: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=4096))
-    #: Messages of our own stage 1 that were joined when they were acknowledged, by offset.
-    joined: dict[int, bytes] = field(default_factory=dict)
-
-    def restart(self) -> None:
-        """Read from the beginning of a new log. What is held stays: perhaps nobody else has it any more."""
-        self.next_offset, self.tail, self.tail_hash, self.reported = 0, None, "", -1
-        self.passed.clear()
-        self.joined.clear()
-        self.state.new_log()
 
 
 def _grace_ms(key: WindowKey) -> int:
@@ -128,8 +68,7 @@ class MergeAgent:
         )
         self._writing: dict[tuple[int, WindowKey], list[Cell]] = {}
         self._wake = asyncio.Event()
-        self._load_failed = False
-        self._is_young: bool | None = None
+        self.lookup = Lookup(settings, store, self.partitions, self._wake.set)
 
     async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
         """Join the cells of one fetched batch; repeats and old versions change nothing."""
@@ -196,7 +135,7 @@ class MergeAgent:
             window = state.windows.get(key)
             if window is None:
                 continue
-            if not window.complete and not self._load_failed and wall - window.seen_at_ms < _grace_ms(key):
+            if not window.complete and not self.lookup.failed and wall - window.seen_at_ms < _grace_ms(key):
                 waiting[key] = None
                 continue
             name = (held.number, key)
@@ -289,7 +228,7 @@ class MergeAgent:
                 if known:
                     log.warning("Redis does not hold what was written to it; live values are written again")
                 self.refill()
-            known, self._is_young = instance, is_young
+            known, self.lookup.is_young = instance, is_young
 
     def refill(self) -> None:
         """Write all that is held to Redis again, and look up in ClickHouse what was let go lately."""
@@ -300,94 +239,10 @@ class MergeAgent:
             held.loaded, held.entities_due = False, True
 
     def _let_go(self, held: MergePartition, wall: int) -> None:
-        gone = []
-        for key, window in held.state.windows.items():
-            settled = wall - window.touched_at_ms > _ENTITY_IDLE_MS if key.size == ALL else window.status != "open"
-            if not settled or not window.complete or window.changed_cells or key in held.state.dirty:
-                continue
+        for key in held.settled(wall):
             name = (held.number, key)
             if name not in self.redis and name not in self.clickhouse:
-                gone.append(key)
-        for key in gone:
-            held.state.forget(key)
-
-    async def load_loop(self) -> None:
-        """Look up stored cells: open windows after a restart, and old windows and entities as they are touched."""
-        pause = 0.02
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                await self._load_open()
-                await self._load_entities()
-                await self._load_touched()
-            except (RetryableError, PermanentError) as error:
-                if not self._load_failed:
-                    log.warning(
-                        "stored windows cannot be looked up; values are shown as far as known", error=str(error)
-                    )
-                self._load_failed = True
-                self._wake.set()
-                pause = min(2.0, pause * 2)
-            else:
-                self._load_failed = False
-                pause = 0.02
-
-    async def _load_open(self) -> None:
-        missing = [held for held in self.partitions.values() if not held.loaded]
-        if not missing:
-            return
-        wall = now_ms()
-        # Final at the earliest allowed lateness after its end; twice the idle time and a day's slack beside that.
-        starts = {size: wall - wall % size_ms - 2 * size_ms - 3 * 3_600_000 for size, size_ms in SIZES_MS.items()}
-        cells = await self._store.load_since(starts)
-        by_number: dict[int, list[Cell]] = {}
-        for cell in cells:
-            number = internal.partition_of_window(cell.measure, cell.dimension, "", self.settings.partitions)
-            by_number.setdefault(number, []).append(cell)
-        for held in missing:
-            held.state.restore(by_number.get(held.number, []), starts, now_ms())
-            held.loaded = True
-        self._wake.set()
-
-    async def _load_entities(self) -> None:
-        """After a loss of Redis: totals that would still be there, though their entities are quiet now."""
-        if self._is_young is None:
-            return
-        due = {}
-        for held in self.partitions.values():
-            if held.entities_due is None:
-                held.entities_due = self._is_young
-            if held.entities_due and held.loaded:
-                due[held.number] = held
-        if not due:
-            return
-        for measure, dimension, value, _, _ in await self._store.recent_entities(now_ms() - ENTITY_TTL_S * 1000):
-            found = due.get(internal.partition_of_window(measure, dimension, value, self.settings.partitions))
-            if found is not None:
-                found.state.ask_for(WindowKey(measure, dimension, value, ALL, 0), now_ms())
-        for held in due.values():
-            held.entities_due = False
-
-    async def _load_touched(self) -> None:
-        for held in list(self.partitions.values()):
-            while held.loaded and held.state.to_load:
-                keys = [key for key, _ in zip(held.state.to_load, range(_LOAD_KEYS), strict=False)]
-                cells = await self._store.load_cells(keys)
-                held.state.loaded(keys, cells, now_ms())
-                self._wake.set()
-
-    def stored_until(self, held: MergePartition) -> int:
-        """The first offset of window-partials whose cells are not surely in ClickHouse."""
-        first = min((at for w in held.state.windows.values() for at in w.changed_at.values()), default=held.next_offset)
-        # Only ends of batches are remembered with their identity: go back to the last one at or before it.
-        return max((offset + 1 for offset, _ in held.passed if offset < first), default=held.reported)
-
-    def hash_before(self, held: MergePartition, offset: int) -> str:
-        """Identity of the record before `offset`, as far as it is remembered ('' if not)."""
-        for record_offset, identity in reversed(held.passed):
-            if record_offset == offset - 1:
-                return identity
-        return ""
+                held.state.forget(key)
 
     async def emit_now(self) -> None:
         """Publish everything that changed, for a graceful end."""

@@ -17,11 +17,13 @@ from streamproc.config import Settings
 from streamproc.errors import RetryableError
 from streamproc.failpoints import passing
 from streamproc.logs import get_logger
+from streamproc.memory import trim_heap
 from streamproc.telemetry import LAG
 
 log = get_logger("role")
 
 _COMMIT_S = 3.0
+_TRIM_S = 30.0
 
 #: A broker that is away must not hold up the end of a process: what is left is read again.
 _LEAVE_GROUP_S = 6.0
@@ -98,6 +100,7 @@ class Role:
         app.finalize()
         await app.start()
         self.tasks.start("lag", self._lag_loop())
+        self.tasks.start("trim", self._trim_loop())
 
     async def stop(self) -> None:
         """Leave the group after the batch in flight, then finish what was taken."""
@@ -196,6 +199,12 @@ class Role:
             return None
         mark = consumer.highwater(tp)
         return int(mark) if mark is not None else None
+
+    async def _trim_loop(self) -> None:
+        """Ids leave memory by the minute, in blocks between others that stay: glibc alone would keep their pages."""
+        while True:
+            await asyncio.sleep(_TRIM_S)
+            await asyncio.to_thread(trim_heap)
 
     async def _lag_loop(self) -> None:
         committed_at_s = monotonic()

@@ -18,11 +18,13 @@ from streamproc.agents.alerting import AlertAgent, LoadStates
 from streamproc.agents.flush import Flusher
 from streamproc.agents.follow import Follower
 from streamproc.agents.log_reader import LogReader, record_hash
-from streamproc.agents.merge import LiveStore, MergeAgent, MergePartition, WindowStore
+from streamproc.agents.merge import MergeAgent
+from streamproc.agents.merge_partition import MergePartition
 from streamproc.agents.progress_log import read_known
 from streamproc.agents.publisher import Message, Publisher
 from streamproc.agents.restore import SourceRestorer
 from streamproc.agents.role import Role
+from streamproc.agents.stores import LiveStore, WindowStore
 from streamproc.alerts.rules import RuleSet
 from streamproc.clock import now_ms
 from streamproc.config import Settings
@@ -70,7 +72,7 @@ class WindowsRole(Role):
         start("flush", self.flusher.run())
         start("emit", self.merge.emit_loop())
         start("clock", self.merge.clock_loop())
-        start("load", self.merge.load_loop())
+        start("load", self.merge.lookup.run())
         start("redis", self.merge.redis.run())
         start("clickhouse", self.merge.clickhouse.run())
         start("refill", self.merge.refill_loop())
@@ -178,8 +180,8 @@ class WindowsRole(Role):
         """Record from where window-partials must be read again: everything before is in ClickHouse."""
         messages = []
         for held in list(self.merge.partitions.values()):
-            until = self.merge.stored_until(held)
-            tail_hash = self.merge.hash_before(held, until)
+            until = held.stored_until()
+            tail_hash = held.hash_before(until)
             if until == held.reported or not tail_hash:
                 continue
             held.reported = until

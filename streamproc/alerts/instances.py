@@ -13,7 +13,7 @@ from streamproc.alerts.lifecycle import Instance
 Key = tuple[str, str, str]
 
 #: Values judged that never fired: remembered so that an older version that comes late fires nothing.
-MAX_SILENT: Final = 20_000
+MAX_SILENT: Final = 5_000
 #: Instances that had transitions and are over.
 MAX_ENDED: Final = 50_000
 

@@ -1,7 +1,7 @@
 """What was accepted within a horizon of log time: 128-bit keys in packed arrays, looked up a batch at a time.
 
 Used for duplicates (event ids, 10 minutes) and repeated statuses (video and status, 7 days). A dictionary of 3 million
-ids took 505 MB; here a key takes 20 bytes. Keys lie in sorted runs, one per granule of log time (so that old ones go
+ids took 505 MB; here a key takes 18 bytes, a status of a video 13. Keys lie in sorted runs, one per granule of log time (so that old ones go
 as a whole), plus a small dictionary for what came last in small batches.
 """
 
@@ -14,14 +14,18 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-_MEMORY_LIMIT: Final = 2048
+_MEMORY_LIMIT: Final = 512
 _DIRECT_RUN: Final = 256
 _MAX_RUNS_PER_GRANULE: Final = 6
+_MAX_JOURNAL: Final = 64
 
 
 @dataclass(slots=True)
 class _Run:
-    """Keys sorted by `lo`; `time` (uint32) is the log time in ms after the granule's start at which each was accepted."""
+    """Keys sorted by `lo`; `time` is the log time in ms after the granule's start at which each was accepted.
+
+    `hi` and `time` are as narrow as their values allow (uint8, uint16 or wider).
+    """
 
     granule: int
     lo: Array
@@ -31,11 +35,21 @@ class _Run:
 
 def _sorted_run(granule: int, hi: Array, lo: Array, time: Array) -> _Run:
     order = np.argsort(lo, kind="stable")
-    return _Run(granule, lo[order], hi[order], time[order])
+    return _Run(granule, lo[order], _narrowed(hi[order]), _narrowed(time[order]))
+
+
+def _narrowed(values: Array) -> Array:
+    """The same numbers in the smallest unsigned type that holds the largest of them."""
+    return values.astype(np.min_scalar_type(int(values.max())), copy=False)
 
 
 def _concatenated(runs: list[_Run], name: str) -> Array:
     return np.concatenate([getattr(run, name) for run in runs])
+
+
+def _columns(journal: list[tuple[Array, Array, Array]]) -> tuple[Array, Array, Array]:
+    hi, lo, time = zip(*journal, strict=True)
+    return np.concatenate(hi), np.concatenate(lo), np.concatenate(time)
 
 
 class RecentKeys:
@@ -81,6 +95,9 @@ class RecentKeys:
         if not len(lo):
             return
         self._journal.append((hi, lo, time))
+        if len(self._journal) >= _MAX_JOURNAL:
+            # An array of a few keys costs more than they do.
+            self._journal = [_columns(self._journal)]
         self._store(hi, lo, time)
         self._expire(int(time[-1]))
 
@@ -104,7 +121,7 @@ class RecentKeys:
         granules = time // self._granule_ms
         for granule in np.unique(granules).tolist():
             mask = granules == granule
-            after = (time[mask] - granule * self._granule_ms).astype(np.uint32)
+            after = (time[mask] - granule * self._granule_ms).astype(np.uint64)
             self._runs.append(_sorted_run(granule, hi[mask], lo[mask], after))
             same = [run for run in self._runs if run.granule == granule]
             last_granule = all(run.granule <= granule for run in self._runs)
@@ -131,7 +148,7 @@ class RecentKeys:
         journal, self._journal = self._journal, []
         if not journal:
             return b""
-        columns = (np.concatenate([part[i] for part in journal]) for i in range(3))
+        columns = _columns(journal)
         return b"".join(column.astype("<u8" if i < 2 else "<i8").tobytes() for i, column in enumerate(columns))
 
     def load(self, packed: bytes) -> int:

@@ -9,7 +9,8 @@ from typing import Any
 
 from schemas import internal
 from schemas.results import SIZES_MS, Cell, MetricValue
-from streamproc.agents.merge import MergeAgent, MergePartition
+from streamproc.agents.merge import MergeAgent
+from streamproc.agents.merge_partition import MergePartition
 from streamproc.clock import now_ms
 from streamproc.config import Settings
 from streamproc.errors import RetryableError
@@ -87,7 +88,7 @@ def record(offset: int, *cells: Cell) -> Any:
 
 
 async def flushed(made: MergeAgent) -> None:
-    await made._load_open()
+    await made.lookup.load_open()
     await made.emit_now()
     for sink in (made.redis, made.clickhouse):
         while sink.pending:
@@ -103,11 +104,11 @@ def test_a_cell_that_is_not_stored_is_read_again_though_its_window_moved_on() ->
         await made.handle("window-partials", NUMBER, [record(0, cell("a", 0))])
         await made.handle("window-partials", NUMBER, [record(1, cell("b", 0))])
         await made.handle("window-partials", NUMBER, [record(2, cell("b", 1))])
-        assert made.stored_until(held) <= 0
+        assert held.stored_until() <= 0
         await flushed(made)
-        assert made.stored_until(held) == 3
+        assert held.stored_until() == 3
         await made.handle("window-partials", NUMBER, [record(3, cell("b", 2))])
-        assert made.stored_until(held) == 3
+        assert held.stored_until() == 3
 
     asyncio.run(act())
 
@@ -143,11 +144,11 @@ def test_a_new_log_of_partials_keeps_what_is_held() -> None:
         held.restart()
         assert held.next_offset == 0
         await made.handle("window-partials", NUMBER, [record(0, cell("new", 0))])
-        assert made.stored_until(held) <= 0
+        assert held.stored_until() <= 0
         store.down = False
         await flushed(made)
         assert {each.source for each in store.cells} == {"old", "new"}
-        assert made.stored_until(held) == 1
+        assert held.stored_until() == 1
 
     asyncio.run(act())
 

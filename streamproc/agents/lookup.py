@@ -1,0 +1,109 @@
+"""Stored cells looked up in ClickHouse: open windows after a restart, old windows and entities as they are touched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from schemas import internal
+from schemas.redis_keys import ENTITY_TTL_S
+from schemas.results import ALL, SIZES_MS, Cell
+from streamproc.agents.merge_partition import MergePartition
+from streamproc.agents.stores import WindowStore
+from streamproc.clock import now_ms
+from streamproc.config import Settings
+from streamproc.errors import PermanentError, RetryableError
+from streamproc.logs import get_logger
+from streamproc.windows.merge import WindowKey
+
+log = get_logger("lookup")
+
+_LOAD_KEYS: Final = 2000
+
+
+class Lookup:
+    """Completes windows of `partitions` from the store; `wake()` is called when something became complete.
+
+    `failed` says that the store did not answer: whoever waits for stored cells shows what is known instead.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: WindowStore,
+        partitions: dict[int, MergePartition],
+        wake: Callable[[], None],
+    ) -> None:
+        self.failed = False
+        #: Whether Redis began so lately that totals of quiet entities may be missing there; None while unknown.
+        self.is_young: bool | None = None
+        self._settings = settings
+        self._store = store
+        self._partitions = partitions
+        self._wake = wake
+
+    async def run(self) -> None:
+        """Look up stored cells: open windows after a restart, and old windows and entities as they are touched."""
+        pause = 0.02
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self.load_open()
+                await self._load_entities()
+                await self._load_touched()
+            except (RetryableError, PermanentError) as error:
+                if not self.failed:
+                    log.warning(
+                        "stored windows cannot be looked up; values are shown as far as known", error=str(error)
+                    )
+                self.failed = True
+                self._wake()
+                pause = min(2.0, pause * 2)
+            else:
+                self.failed = False
+                pause = 0.02
+
+    async def load_open(self) -> None:
+        missing = [held for held in self._partitions.values() if not held.loaded]
+        if not missing:
+            return
+        wall = now_ms()
+        # Final at the earliest allowed lateness after its end; twice the idle time and a day's slack beside that.
+        starts = {size: wall - wall % size_ms - 2 * size_ms - 3 * 3_600_000 for size, size_ms in SIZES_MS.items()}
+        cells = await self._store.load_since(starts)
+        by_number: dict[int, list[Cell]] = {}
+        for cell in cells:
+            number = internal.partition_of_window(cell.measure, cell.dimension, "", self._settings.partitions)
+            by_number.setdefault(number, []).append(cell)
+        for held in missing:
+            held.state.restore(by_number.get(held.number, []), starts, now_ms())
+            held.loaded = True
+        self._wake()
+
+    async def _load_entities(self) -> None:
+        """After a loss of Redis: totals that would still be there, though their entities are quiet now."""
+        if self.is_young is None:
+            return
+        due = {}
+        for held in self._partitions.values():
+            if held.entities_due is None:
+                held.entities_due = self.is_young
+            if held.entities_due and held.loaded:
+                due[held.number] = held
+        if not due:
+            return
+        for measure, dimension, value, _, _ in await self._store.recent_entities(now_ms() - ENTITY_TTL_S * 1000):
+            found = due.get(internal.partition_of_window(measure, dimension, value, self._settings.partitions))
+            if found is not None:
+                found.state.ask_for(WindowKey(measure, dimension, value, ALL, 0), now_ms())
+        for held in due.values():
+            held.entities_due = False
+
+    async def _load_touched(self) -> None:
+        for held in list(self._partitions.values()):
+            while held.loaded and held.state.to_load:
+                keys = [key for key, _ in zip(held.state.to_load, range(_LOAD_KEYS), strict=False)]
+                cells = await self._store.load_cells(keys)
+                held.state.loaded(keys, cells, now_ms())
+                self._wake()

@@ -1,0 +1,41 @@
+"""What stage 2 needs of its stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from schemas.results import Cell, MetricValue
+
+#: measure, dimension, dimension value, size, start (epoch ms)
+StoreKey = tuple[str, str, str, str, int]
+
+
+class WindowStore(Protocol):
+    """What the merge agent needs of ClickHouse."""
+
+    async def write(self, cells: Sequence[Cell], values: Sequence[MetricValue]) -> None:
+        """Cells first, then values; raises RetryableError or PermanentError."""
+
+    async def load_cells(self, keys: Sequence[StoreKey]) -> list[Cell]:
+        """Stored cells of these windows."""
+
+    async def load_since(self, starts: Mapping[str, int]) -> list[Cell]:
+        """Stored cells of all windows with `start >= starts[size]`."""
+
+    async def recent_entities(self, since_ms: int) -> list[StoreKey]:
+        """Entities with an event since then (log time, epoch ms)."""
+
+
+class LiveStore(Protocol):
+    """What the merge agent needs of Redis; all raise RetryableError or PermanentError."""
+
+    async def write(self, values: Sequence[MetricValue]) -> int:
+        """Newest values, each taken only if it is not older than what is there."""
+
+    async def roll(self, values: Sequence[MetricValue]) -> int:
+        """Empty windows of metrics that are quiet."""
+
+    async def instance(self) -> tuple[str, bool]:
+        """Identity of the data set that answers (another one does not hold what was written before), and whether it
+        began so lately that what was there before this process started may be missing too."""
