@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from typing import Final
 
@@ -28,3 +29,14 @@ def trim_heap() -> bool:
         return False
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     return bool(trim and trim(0))
+
+
+def calm_collector() -> None:
+    """Fewer full garbage collections, none of them over what was imported.
+
+    The defaults suit small programs: here a full one walks a million objects of open windows (0.2 s in which nothing
+    else runs) and finds nothing, since accumulators and records hold no cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)

@@ -29,7 +29,7 @@ from streamproc.windows.source import NEVER
 log = get_logger("archive")
 
 #: Bounds of what waits for ClickHouse: above, the agents stop taking batches and the rest stays in the topic.
-MAX_BUFFERED_BYTES: Final = 64 * 1024 * 1024
+MAX_BUFFERED_BYTES: Final = 32 * 1024 * 1024
 MAX_INSERT_BYTES: Final = 16 * 1024 * 1024
 MIN_INTERVAL_S: Final = 1.0
 #: An insert costs ClickHouse about 30 ms whatever its size: a busy server gets fewer and larger ones.

@@ -24,9 +24,9 @@ Restorer = Callable[[set[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], i
 
 _FOREVER_S = 1_000_000.0
 _SMALL_FETCH = 2000
-#: With 1 byte a fetch returns as soon as any partition has a record, and the next one is sent at once: hundreds a
-#: second, each over all partitions. With more, the broker gathers until `fetch_wait_ms` are over.
-_FETCH_MIN_BYTES = 512 * 1024
+#: An empty answer of the embedded broker has about 80 bytes a partition, and counts them: with less than that asked for,
+#: fetches of an idle worker would follow each other without a pause.
+_FETCH_MIN_BYTES = 256
 
 
 class QuickFetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is untyped here
@@ -36,7 +36,7 @@ class QuickFetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = self.app.fetch_wait_ms
-        consumer._fetch_min_bytes = _FETCH_MIN_BYTES
+        consumer._fetch_min_bytes = _FETCH_MIN_BYTES * self.app.fetch_partitions
         return consumer
 
 
@@ -131,7 +131,7 @@ def make_app(
     restorer: Restorer,
     give_up: Callable[[], None],
     datadir: str,
-    fetch_wait_ms: int = 50,
+    fetch_wait_ms: int = 200,
     linger_s: float = 0.02,
 ) -> Any:
     """A Faust app for one role: its own consumer group, batches, no web server, no tables, no committed authority.
@@ -173,6 +173,7 @@ def make_app(
     app.give_up = give_up
     app.fetch_wait_ms = fetch_wait_ms
     app.linger_s = linger_s
+    app.fetch_partitions = 4 * settings.partitions
     return app
 
 

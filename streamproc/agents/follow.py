@@ -17,7 +17,7 @@ from streamproc.logs import get_logger
 
 log = get_logger("follow")
 
-_LINGER_S = 0.25
+_LINGER_S = 0.5
 
 
 class Follower:
@@ -53,7 +53,7 @@ class Follower:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=1000,
-            fetch_min_bytes=64 * 1024,
+            fetch_min_bytes=4 * 1024,
             metadata_max_age_ms=15_000,
         )
         await consumer.start()

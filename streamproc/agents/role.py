@@ -35,7 +35,7 @@ class Role:
     """Base of the roles. Sub-classes name their topics and do the work in `handle` and `restore`."""
 
     name = ""
-    fetch_wait_ms = 50
+    fetch_wait_ms = 100
     #: Seconds between fetches of a worker that keeps up: part of the latency, and what makes batches worth their cost.
     linger_s = 0.02
 

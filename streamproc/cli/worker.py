@@ -35,7 +35,8 @@ def register(app: typer.Typer) -> None:
 
             raise typer.Exit(run_all(settings))
         from streamproc.app import run_worker
-        from streamproc.memory import bound_heap
+        from streamproc.memory import bound_heap, calm_collector
 
         bound_heap()
+        calm_collector()
         asyncio.run(run_worker(settings, role))
