@@ -111,6 +111,12 @@ class OwnProgressConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is un
         consumer = self._thread._consumer
         return frozenset() if consumer is None else frozenset(list(consumer._client._conns.values()))
 
+    def member_id(self) -> str:
+        """The id that the group's coordinator gave this worker, '' before."""
+        consumer = self._thread._consumer
+        coordinator = None if consumer is None else consumer._coordinator
+        return str(getattr(coordinator, "member_id", ""))
+
     async def wait_empty(self) -> None:
         """Faust waits here for the batches in hand before it says that partitions go: who waits must give up first."""
         give_up: Callable[[], None] | None = getattr(self.app, "give_up", None)

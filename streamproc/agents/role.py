@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from streamproc.agents.fatal import die, leave
 from streamproc.agents.faust_app import add_batch_agent, make_app
+from streamproc.agents.membership import Membership
 from streamproc.agents.tasks import Tasks
 from streamproc.clock import monotonic
 from streamproc.config import Settings
@@ -49,6 +50,7 @@ class Role:
         #: Broker connections over which each partition's log was known to be the same, and logs that are another one.
         self._verified: dict[tuple[str, int], frozenset[Any]] = {}
         self._foreign: dict[tuple[str, int], float] = {}
+        self._membership: Membership | None = None
         self._scratch = tempfile.TemporaryDirectory(prefix="streamproc-faust-")
 
     def topics(self) -> list[str]:
@@ -83,7 +85,8 @@ class Role:
 
     async def start(self) -> None:
         """Open, join the consumer group, begin."""
-        await self.open()
+        self._membership = Membership(self.settings, self.name)
+        await asyncio.gather(self.open(), self._membership.replace_predecessor())
         app = self._app = make_app(
             self.settings,
             self.name,
@@ -110,6 +113,8 @@ class Role:
             await self.tasks.within(_LEAVE_GROUP_S, "leaving the group", self._app.stop())
         await self.close()
         await self.tasks.within(3.0, "background tasks", self.tasks.stop())
+        if self._membership is not None and not self.tasks.undone:
+            self._membership.forget()
         self._scratch.cleanup()
         if self.tasks.undone:
             log.info("stopped", role=self.name, undone=self.tasks.undone)
@@ -166,6 +171,8 @@ class Role:
     async def _restore_raw(self, assigned: set[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
         named = {(self._contract(topic), partition) for topic, partition in assigned}
         connections = self._app.consumer.connections()
+        if self._membership is not None:
+            self._membership.note(self._app.consumer.member_id())
         self._giving_up = False
         positions = await self._restored(named)
         self._verified = dict.fromkeys(named, connections)

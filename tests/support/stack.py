@@ -45,10 +45,10 @@ def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 30.0, p
 class Worker:
     """One `streamproc worker` process; its log is a file."""
 
-    def __init__(self, stack: Stack, role: str, extra: dict[str, str]) -> None:
+    def __init__(self, stack: Stack, role: str, extra: dict[str, str], port: int = 0) -> None:
         self.role = role
-        self.port = free_port()
-        self.log = stack.dir / f"worker-{role}-{self.port}.log"
+        self.port = port or free_port()
+        self.log = stack.dir / f"worker-{role}-{self.port}-{len(stack.workers)}.log"
         argv = [sys.executable, "-m", "streamproc.cli.main", "worker", "--role", role, "--metrics-port", str(self.port)]
         env = {**os.environ, **stack.env, **extra}
         with self.log.open("wb") as out:
@@ -156,9 +156,10 @@ class Stack:
             raise AssertionError(f"streamproc {' '.join(args)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
 
-    def worker(self, role: str, wait: bool = True, **extra: str) -> Worker:
-        """Start a worker; settings as keyword arguments (upper-cased, prefixed)."""
-        worker = Worker(self, role, {f"STREAMPROC_{name.upper()}": value for name, value in extra.items()})
+    def worker(self, role: str, wait: bool = True, port: int = 0, **extra: str) -> Worker:
+        """Start a worker; settings as keyword arguments (upper-cased, prefixed). With the `port` of one that died it
+        takes that one's place, as a supervisor has it."""
+        worker = Worker(self, role, {f"STREAMPROC_{name.upper()}": value for name, value in extra.items()}, port)
         self.workers.append(worker)
         return worker.wait_ready() if wait else worker
 
