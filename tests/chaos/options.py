@@ -36,7 +36,7 @@ class Options:
         parts = [f"make chaos MINUTES={self.minutes:g} SEED={self.seed} BROKER={self.broker} NODES={self.nodes}"]
         parts += [f"WORKERS={self.workers} RATE={self.rate:g}"]
         if self.only:
-            parts.append("ARGS=\"" + " ".join(f"--only '{name}'" for name in self.only) + '"')
+            parts.append('ARGS="' + " ".join(f"--only '{name}'" for name in self.only) + '"')
         return " ".join(parts)
 
 
@@ -45,7 +45,9 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=2.0, help="how long faults are injected")
     parser.add_argument("--seed", type=int, default=1, help="what is drawn: faults, their order, times and targets")
-    parser.add_argument("--broker", choices=("auto", "kafka", "embedded"), default="auto", help="auto: kafka if it is here")
+    parser.add_argument(
+        "--broker", choices=("auto", "kafka", "embedded"), default="auto", help="auto: kafka if it is here"
+    )
     parser.add_argument("--nodes", type=int, choices=(1, 3), default=3, help="brokers of Apache Kafka")
     parser.add_argument("--workers", type=int, default=3, help="windows workers")
     parser.add_argument("--rate", type=float, default=RATE, help="events/s that are produced")

@@ -52,7 +52,9 @@ class Result:
         for name in names:
             self.faults[name].recoveries.append(seconds)
         if seconds > PROMISED_S:
-            self.violations.append(f"I8: {seconds:.0f} s to recover after {' + '.join(names)} (at most {PROMISED_S:.0f})")
+            self.violations.append(
+                f"I8: {seconds:.0f} s to recover after {' + '.join(names)} (at most {PROMISED_S:.0f})"
+            )
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -69,7 +71,10 @@ def _span(values: Sequence[float]) -> str:
 
 def fault_table(result: Result) -> list[str]:
     """Counts and recovery times by kind of fault."""
-    lines = ["| fault | matrix | injected | recovery p50 s | p99 s | max s |", "| --- | --- | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| fault | matrix | injected | recovery p50 s | p99 s | max s |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
     for name, struck in sorted(result.faults.items(), key=lambda item: (item[1].ids, item[0])):
         if struck.injected:
             lines.append(f"| {name} | {', '.join(struck.ids)} | {struck.injected} | {_span(struck.recoveries)} |")

@@ -51,6 +51,15 @@ def log() -> Log:
     return Log()
 
 
+def test_columns_of_nulls_alone(log: Log) -> None:
+    """A long log of one topic leaves whole columns empty, of which DuckDB cannot guess the type."""
+    for i in range(2000):
+        log.add(USER_EVENTS, user_event(HOUR + i, response_time_ms=None))
+    windows = expected(log.records)
+    assert windows["user_events", "1m", HOUR, "", ""] == (2000, 2000, 0)
+    assert expected([Record(COST_EVENTS, 0, i, HOUR, None) for i in range(2000)]) == {}
+
+
 def test_counts_distinct_users_and_percentiles_by_nearest_rank(log: Log) -> None:
     """Twenty requests of four users: p95 is the 19th value, not an interpolation."""
     for i in range(20):

@@ -80,10 +80,11 @@ def _columns(records: Iterable[Record]) -> dict[str, np.ndarray[Any, Any]]:
             target.append(row.get(field))
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, values in lists.items():
-        if name in _INTEGERS:
-            # Nulls travel beside the integers: DuckDB ignores numpy's masks, and object arrays would go through float.
+        if name in _INTEGERS or name in _TEXTS:
+            # Nulls travel beside the values: DuckDB ignores numpy's masks, object arrays of integers would go through
+            # float, and a long column of nulls alone ends with "no attribute 'first_valid_index'".
             arrays[f"{name}_null"] = np.array([value is None for value in values], dtype=np.bool_)
-            values = [0 if value is None else value for value in values]
+            values = [("" if name in _TEXTS else 0) if value is None else value for value in values]
         whole = name in _INTEGERS or name in ("part", "off", "kafka_ms")
         arrays[name] = np.array(values, dtype=np.int64 if whole else object)
     return arrays
@@ -95,9 +96,14 @@ def compute(records: Iterable[Record]) -> Truth:
     with duckdb.connect(":memory:") as db:
         db.execute("SET TimeZone = 'UTC'")
         db.register("incoming", columns)
-        typed = ", ".join(f"{name}::VARCHAR AS {name}" for name in ("topic", "reason", *_TEXTS))
-        whole = ", ".join(f"CASE WHEN NOT {name}_null THEN {name} END AS {name}" for name in _INTEGERS)
-        db.execute(f"CREATE TABLE rec AS SELECT {typed}, part, off, kafka_ms, {whole} FROM incoming")
+        nullable = ", ".join(
+            f"CASE WHEN NOT {name}_null THEN {name}::{'VARCHAR' if name in _TEXTS else 'BIGINT'} END AS {name}"
+            for name in (*_TEXTS, *_INTEGERS)
+        )
+        db.execute(
+            "CREATE TABLE rec AS SELECT topic::VARCHAR AS topic, reason::VARCHAR AS reason, part, off, kafka_ms,"
+            f" {nullable} FROM incoming"
+        )
         db.execute(_SQL.read_text())
 
         def pairs(sql: str) -> list[tuple[Any, ...]]:
