@@ -13,7 +13,7 @@ KAFKA_TESTS := tests/kafka tests/e2e tests/agents tests/ops tests/produce tests/
 	tests/embedded/test_kafka_topics.py tests/embedded/test_doctor.py tests/docs/test_examples.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-kafka test-slow check bench kafka lock accept-main clean
+.PHONY: help setup setup-dev run test test-kafka test-slow check bench chaos kafka lock accept-main clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ bench: $(VENV)/.dev ## benchmarks; the last line is one JSON object
 
 accept-main: $(VENV)/.dev ## measure the list "What must hold" of the main job
 	$(BIN)/python -m tests.accept.main
+
+chaos: $(VENV)/.dev ## the fault run: MINUTES=2 SEED=1 [BROKER=kafka|embedded NODES=3 WORKERS=3 RATE=200 REPORT=file.md ARGS="..."]
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) --seed $(or $(SEED),1) $(if $(BROKER),--broker $(BROKER)) $(if $(NODES),--nodes $(NODES)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(RATE),--rate $(RATE)) $(if $(REPORT),--report $(REPORT)) $(ARGS)
 
 kafka: $(VENV)/.run ## Apache Kafka on this machine until Ctrl-C (NODES=3, PORT=9092, DATA=dir; needs Java 17 and Maven)
 	$(BIN)/streamproc kafka $(if $(NODES),--nodes $(NODES)) $(if $(PORT),--port $(PORT)) $(if $(DATA),--data $(DATA))

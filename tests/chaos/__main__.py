@@ -46,9 +46,10 @@ def main() -> int:
         print(f"interrupted; data and logs: {options.directory}", file=sys.stderr)
         return 130
     report = markdown(result)
-    if options.report is not None:
-        options.report.parent.mkdir(parents=True, exist_ok=True)
-        options.report.write_text(report, encoding="utf-8")
+    for place in (options.report, options.directory / "report.md"):
+        if place is not None:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(report, encoding="utf-8")
     out = Console()
     out.print(Markdown(report)) if out.is_terminal else print(report)
     if result.violations:

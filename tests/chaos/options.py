@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-
-from streamproc.embedded.kafka.binaries import missing
 
 #: What two cores manage with everything on them: 3 brokers, 5 workers, ClickHouse, Redis, producer and this driver.
 RATE: Final = 200.0
@@ -61,7 +60,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         parser.error("--minutes, --workers, --rate and --partitions must be above 0")
     broker = given.broker
     if broker == "auto":
-        broker = "embedded" if missing() else "kafka"
+        broker = "kafka" if shutil.which("java") and shutil.which("mvn") else "embedded"
     directory = given.directory or Path(tempfile.mkdtemp(prefix="streamproc-chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
     return Options(

@@ -15,6 +15,7 @@ PROMISED_S: Final = 60.0
 #: What is still not well after this long never will be; the run ends.
 HOPELESS_S: Final = 180.0
 _POLL_S: Final = 0.3
+_SAY_S: Final = 2.0
 
 
 class NotRecovered(AssertionError):
@@ -68,10 +69,14 @@ async def recovered(world: World, watch: Watch, rate: float) -> float:
     Raises:
         NotRecovered: not within `HOPELESS_S`.
     """
-    began = time.monotonic()
+    began = said = time.monotonic()
     while wrong := await unwell(world, watch, rate):
-        if time.monotonic() - began > HOPELESS_S:
+        now = time.monotonic()
+        if now - began > HOPELESS_S:
             raise NotRecovered(f"not recovered after {HOPELESS_S:.0f} s: {'; '.join(wrong[:5])}")
+        if now - said > _SAY_S:
+            said = now
+            world.log({"event": "unwell", "for_s": round(now - began), "why": wrong[:12]})
         await asyncio.sleep(_POLL_S)
     return time.monotonic() - began
 
@@ -82,12 +87,15 @@ async def at_rest(world: World, watch: Watch, steady_s: float, timeout_s: float 
     Raises:
         NotRecovered: not within `timeout_s`.
     """
-    began = steady_since = time.monotonic()
+    began = steady_since = said = time.monotonic()
     while time.monotonic() - steady_since < steady_s:
         wrong = await restless(world, watch)
         now = time.monotonic()
         if wrong:
             steady_since = now
+        if wrong and now - said > _SAY_S:
+            said = now
+            world.log({"event": "restless", "for_s": round(now - began), "why": wrong[:12]})
         if now - began > timeout_s + steady_s:
             raise NotRecovered(f"not at rest after {timeout_s:.0f} s: {'; '.join(wrong[:5])}")
         await asyncio.sleep(_POLL_S)

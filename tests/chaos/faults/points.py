@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import contextlib
 from typing import Final
 
 from streamproc.failpoints import EXIT_CODE, POINTS
@@ -55,9 +55,8 @@ async def strike(world: World, action: str, point: str, rest: str, code: int) ->
     world.kill(worker)
     worker.start(**{f"STREAMPROC_{action}_AT": f"{point}:{rest}"})
     worker.wanted = False
-    deadline = time.monotonic() + _REACHED_S
-    while worker.alive and time.monotonic() < deadline:
-        await asyncio.sleep(0.1)
+    with contextlib.suppress(AssertionError):
+        await world.until("the point is reached", lambda: not worker.alive, _REACHED_S)
     reached = not worker.alive
     world.log({"event": "failpoint", "point": point, "action": action, "worker": worker.name, "reached": reached})
     if reached:

@@ -7,8 +7,8 @@ import time
 from typing import Final
 
 from tests.chaos.fault import CLICKHOUSE, WORKERS, Fault
-from tests.chaos.world import World
 from tests.chaos.worker import WorkerHandle
+from tests.chaos.world import World
 from tests.support.proxy import Mode
 
 #: The promise: SIGTERM finishes the batch in flight, flushes and leaves the group within this time.
