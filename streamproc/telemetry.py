@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import Counter, Gauge, Histogram
 
 _FAST = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -46,3 +48,16 @@ ALERTS = Gauge("streamproc_alerts", "Alert instances by state", ["state"])
 TRANSITIONS = Counter("streamproc_alert_transitions", "Alert transitions recorded", ["rule", "state"])
 DELIVERIES = Counter("streamproc_alert_deliveries", "Alert deliveries by how they ended", ["outcome"])
 READY = Gauge("streamproc_ready", "1 while the worker is ready")
+
+
+def show_partitions(gauge: Gauge, shown: set[tuple[str, int]], values: Mapping[tuple[str, int], float]) -> None:
+    """Set a gauge with the labels topic and partition; `shown` remembers what it showed before.
+
+    A partition that went to another worker is shown no more: it would stay as it was, and be added up twice.
+    """
+    for topic, partition in shown - values.keys():
+        gauge.remove(topic, str(partition))
+    for (topic, partition), value in values.items():
+        gauge.labels(topic, str(partition)).set(value)
+    shown.clear()
+    shown.update(values)

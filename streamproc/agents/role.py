@@ -19,7 +19,7 @@ from streamproc.errors import RetryableError
 from streamproc.failpoints import passing
 from streamproc.logs import get_logger
 from streamproc.memory import trim_heap
-from streamproc.telemetry import LAG
+from streamproc.telemetry import LAG, show_partitions
 
 log = get_logger("role")
 
@@ -215,6 +215,7 @@ class Role:
 
     async def _lag_loop(self) -> None:
         committed_at_s = monotonic()
+        shown: set[tuple[str, int]] = set()
         while True:
             await asyncio.sleep(1.0)
             if self._app.crashed:
@@ -222,8 +223,7 @@ class Role:
             if any(monotonic() - since > _FOREIGN_LOG_S for since in self._foreign.values()):
                 die(f"another log is served, and no rebalance came: {sorted(self._foreign)}")
             lags = self.lag()
-            for (topic, partition), lag in lags.items():
-                LAG.labels(topic, str(partition)).set(lag)
+            show_partitions(LAG, shown, lags)
             # Once the app stops, its consumer's thread may be gone: no hint is worth a process that ends in an error.
             if monotonic() - committed_at_s >= _COMMIT_S and not self._giving_up:
                 committed_at_s = monotonic()

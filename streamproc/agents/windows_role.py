@@ -29,7 +29,7 @@ from streamproc.alerts.rules import RuleSet
 from streamproc.clock import now_ms
 from streamproc.config import Settings
 from streamproc.logs import get_logger
-from streamproc.telemetry import WATERMARK_AGE
+from streamproc.telemetry import WATERMARK_AGE, show_partitions
 from streamproc.windows.merge import SourceProgress
 from streamproc.windows.source import NEVER
 
@@ -56,6 +56,7 @@ class WindowsRole(Role):
         self._progress_follower = Follower(settings, topics.WINDOW_PROGRESS, self._follow_progress, back=2000)
         self._alert_follower = Follower(settings, topics.ALERTS, self.alerting.follow, back=None)
         self._newest_log: dict[tuple[str, int], tuple[int, str]] = {}
+        self._shown: set[tuple[str, int]] = set()
 
     def topics(self) -> list[str]:
         """The event streams and the cells."""
@@ -223,10 +224,12 @@ class WindowsRole(Role):
 
     def _watermarks(self) -> None:
         wall = now_ms()
-        for (topic, partition), runtime in self.aggregator.runtimes.items():
-            if runtime.state is not None and runtime.state.max_event_ms > NEVER:
-                age = (wall - runtime.state.max_event_ms) / 1000
-                WATERMARK_AGE.labels(topic, str(partition)).set(age)
+        ages = {
+            name: (wall - runtime.state.max_event_ms) / 1000
+            for name, runtime in self.aggregator.runtimes.items()
+            if runtime.state is not None and runtime.state.max_event_ms > NEVER
+        }
+        show_partitions(WATERMARK_AGE, self._shown, ages)
 
     def lag(self) -> dict[tuple[str, int], int]:
         """Records after the last one applied, of event topics and of window-partials."""
