@@ -29,11 +29,5 @@ def all_faults() -> list[Fault]:
 def possible_faults(world: World, only: Sequence[str]) -> tuple[list[Fault], dict[str, str]]:
     """Those that this world can have, and the others with the reason why not; `only`: parts of names."""
     wanted = [fault for fault in all_faults() if not only or any(part in fault.name for part in only)]
-    left_out = {fault.name: why for fault in wanted if (why := _why_not(fault, world))}
+    left_out = {fault.name: why for fault in wanted if (why := fault.impossible(world))}
     return [fault for fault in wanted if fault.name not in left_out], left_out
-
-
-def _why_not(fault: Fault, world: World) -> str:
-    if fault.loses:
-        return "it loses records: a run of its own"
-    return fault.impossible(world)

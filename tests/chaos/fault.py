@@ -13,7 +13,10 @@ CLICKHOUSE = "clickhouse"
 REDIS = "redis"
 SLACK = "slack"
 
-#: An injection that has not come back after this many seconds is a mistake of the run itself.
+#: What a fault that needs a quiet world touches.
+EVERYTHING = frozenset({WORKERS, BROKERS, CLICKHOUSE, REDIS, SLACK})
+
+#: An injection that has not come back after this many seconds (and some more) is a mistake of the run itself.
 LONGEST_S = 60.0
 
 
@@ -29,8 +32,7 @@ class Fault(ABC):
     ids: tuple[str, ...]
     touches: frozenset[str]
     weight: float = 1.0
-    #: Whether the oracle must be told (records are really gone): drawn only in runs that ask for such faults.
-    loses: bool = False
+    longest_s: float = LONGEST_S
 
     def impossible(self, world: World) -> str:
         """Why this world cannot have this fault ('' if it can), e.g. the embedded broker has no CreatePartitions."""
@@ -38,7 +40,7 @@ class Fault(ABC):
 
     @abstractmethod
     async def inject(self, world: World) -> None:
-        """Apply the fault, wait, undo it; at most `LONGEST_S`.
+        """Apply the fault, wait, undo it; at most `longest_s`.
 
         When this returns the world must be able to recover by itself (the driver's supervisor starts again whatever
         worker has died). Raises AssertionError if a promise was broken that only this fault can see.

@@ -1,4 +1,4 @@
-"""The judgement after a run: the oracle as a process of its own, and a second truth that the end-to-end tests use."""
+"""The judgement after a run: the oracle, as a process of its own that shares no code with the product."""
 
 from __future__ import annotations
 
@@ -7,84 +7,68 @@ import json
 import sys
 from typing import Any, Final
 
-import clickhouse_connect
-import redis
-
 from tests.chaos.load import Load
 from tests.chaos.world import World
-from tests.e2e.checks import check_archive, check_live, check_windows
-from tests.support.stack import EVENT_TOPICS, Stack, read_all
-from tests.support.truth import Record
 
 _ORACLE_S: Final = 600.0
-
-
-class View:
-    """What the checks of the end-to-end tests ask of a stack, by the servers' own addresses."""
-
-    windows = Stack.windows
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.redis = redis.Redis.from_url(world.redis.url, decode_responses=True)
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Rows from ClickHouse."""
-        client = clickhouse_connect.get_client(dsn=self._world.clickhouse.url, autogenerate_session_id=False)
-        try:
-            return [tuple(row) for row in client.query(sql).result_rows]
-        finally:
-            client.close()
-
-    def log_records(self) -> list[Record]:
-        """Every record of the event topics."""
-        return asyncio.run(read_all(self._world.bootstrap, EVENT_TOPICS))
+#: What is true at rest must be true at once, or after the last writes of sinks.
+_PATIENCE_S: Final = 20.0
+#: The most that a worker's memory may be (MB).
+_CAP_MB: Final = 400
 
 
 async def judge(world: World, load: Load) -> tuple[dict[str, Any], list[str]]:
     """The oracle's report, and all that is wrong in words."""
-    _write_slack(world)
-    report, wrong = await _oracle(world, load)
-    return report, wrong + await asyncio.to_thread(_second_truth, world)
-
-
-def _write_slack(world: World) -> None:
-    """What the fake Slack got and answered, as JSON lines."""
-    with (world.directory / "slack.jsonl").open("w", encoding="utf-8") as out:
-        for got in world.slack.requests:
-            status = 0 if got.answer.fault else got.answer.status
-            out.write(json.dumps({"at": got.at, "status": status, "body": got.body}) + "\n")
-
-
-async def _oracle(world: World, load: Load) -> tuple[dict[str, Any], list[str]]:
-    place = world.directory / "oracle.json"
-    argv = [sys.executable, "-m", "tests.oracle", "--bootstrap", world.bootstrap, "--clickhouse", world.clickhouse.url]
-    argv += ["--redis", world.redis.url, "--ledger", str(load.ledger), "--json", str(place)]
-    with (world.directory / "oracle.log").open("wb") as out:
+    place, said = world.directory / "oracle.json", world.directory / "oracle.txt"
+    argv = _command(world, load, str(_write_slack(world)), str(place))
+    with said.open("wb") as out:
         process = await asyncio.create_subprocess_exec(*argv, stdout=out, stderr=out)
         try:
             code = await asyncio.wait_for(process.wait(), _ORACLE_S)
         finally:
             if process.returncode is None:
                 process.kill()
-    said = (world.directory / "oracle.log").read_text(errors="replace")
-    report: dict[str, Any] = json.loads(place.read_text()) if place.exists() else {}
-    return report, [] if code == 0 else [f"the oracle ended with {code}:\n{said[-4000:]}"]
+    if code == 2 or not place.exists():
+        return {}, [f"the oracle could not judge (exit code {code}): {said.read_text(errors='replace')[-2000:]}"]
+    report: dict[str, Any] = json.loads(place.read_text())
+    return report, [
+        f"{each['invariant']} {each['name']}: {each['violations']:,} wrong, e.g. {'; '.join(each['shown'][:3])}"
+        for each in report["invariants"]
+        if each["violations"]
+    ]
 
 
-def _second_truth(world: World) -> list[str]:
-    view: Any = View(world)
-    wrong: list[str] = []
-    truth = None
-    try:
-        truth = check_windows(view, timeout_s=20)
-    except AssertionError as error:
-        wrong.append(f"I1, windows in ClickHouse: {error}")
-    for name, check in (("Redis", lambda: check_live(view, truth)), ("archive", lambda: check_archive(view))):
-        try:
-            if truth is not None or name == "archive":
-                check()
-        except AssertionError as error:
-            wrong.append(f"I1, {name}: {error}")
-    view.redis.close()
-    return wrong
+def _command(world: World, load: Load, slack: str, report: str) -> list[str]:
+    argv = [sys.executable, "-m", "tests.oracle", "--bootstrap", world.bootstrap, "--clickhouse", world.clickhouse.url]
+    argv += ["--redis", world.redis.url, "--ledger", str(load.ledger), "--only-ledger", "--dead-letters-again"]
+    argv += ["--slack", slack, "--samples", str(world.directory / "samples.jsonl"), "--rss-cap-mb", str(_CAP_MB)]
+    argv += ["--wait", str(_PATIENCE_S), "--json", report, "--memory-mb", "1000"]
+    argv += [word for path in world.saved_logs for word in ("--earlier", str(path))]
+    argv += [word for place in world.lost for word in ("--lost", place)]
+    for log in sorted({worker.log for worker in world.workers}):
+        argv += ["--logs", str(log)]
+    return argv
+
+
+def _write_slack(world: World) -> Any:
+    """What the fake Slack received and answered, as JSON lines."""
+    place = world.directory / "slack.jsonl"
+    with place.open("w", encoding="utf-8") as out:
+        for got in world.slack.requests:
+            status = got.answer.status if not got.answer.fault else 0
+            out.write(json.dumps({"at": got.at, "status": status, "ids": got.ids}) + "\n")
+    return place
+
+
+async def save_log(world: World) -> None:
+    """Keep the event logs as they are now, for the oracle: they are about to be lost or cut.
+
+    Raises:
+        AssertionError: they could not be read.
+    """
+    path = world.directory / f"log-{len(world.saved_logs) + 1}.parquet"
+    argv = [sys.executable, "-m", "tests.oracle", "--bootstrap", world.bootstrap, "--save-log", str(path)]
+    process = await asyncio.create_subprocess_exec(*argv, stderr=asyncio.subprocess.PIPE)
+    _, said = await process.communicate()
+    assert process.returncode == 0, f"the log was not saved: {said.decode(errors='replace')[-1000:]}"
+    world.saved_logs.insert(0, path)

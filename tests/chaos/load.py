@@ -34,6 +34,16 @@ class Load:
                 subprocess.Popen, bound_argv(self._argv), stdout=out, stderr=out, start_new_session=True
             ).result()
 
+    def pause(self) -> None:
+        """SIGSTOP: nothing is produced until `resume`."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+
     def check(self) -> None:
         """Raises AssertionError if the producer has ended by itself."""
         code = self._process.poll() if self._process is not None else None

@@ -134,4 +134,7 @@ def markdown(result: Result) -> str:
 def oracle_lines(result: Result) -> list[str]:
     """One line an invariant, as the oracle gave them."""
     found: list[dict[str, Any]] = result.oracle.get("invariants", [])
-    return [f"{item['name']}: {item['checked']:,} checked, {item['violations']} violations" for item in found]
+    return [
+        f"{item['invariant']} {item['name']}: {item['checked']:,} checked, {item['violations']:,} wrong"
+        for item in found
+    ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from tests.chaos.build import built, heal
 from tests.chaos.catalogue import possible_faults
-from tests.chaos.fault import LONGEST_S, Fault
+from tests.chaos.fault import Fault
 from tests.chaos.judge import judge
 from tests.chaos.load import Load, ledger_lines
 from tests.chaos.options import Options
@@ -47,6 +48,7 @@ class Run:
             sampler = Sampler(world, world.directory / "samples.jsonl")
             watch = Watch(world)
             load = Load(world, self.options.rate, self.options.seed)
+            world.watch, world.load = watch, load
             try:
                 async with _beside(supervise(world), sampler.run()):
                     watch.start()
@@ -107,10 +109,8 @@ class Run:
 
     @staticmethod
     async def _inject(world: World, fault: Fault, seed: int) -> None:
-        import random
-
         world.log({"event": "inject", "fault": fault.name, "seed": seed})
-        async with asyncio.timeout(LONGEST_S + 30):
+        async with asyncio.timeout(fault.longest_s + 30):
             await fault.inject(world.seen_by(random.Random(seed)))
         world.log({"event": "injected", "fault": fault.name})
 

@@ -30,6 +30,8 @@ class Watch:
         self._world = world
         #: (topic, partition) -> the newest progress record of the log that was reported last.
         self.progress: dict[tuple[str, int], Progress] = {}
+        #: (topic, partition) -> offset of the newest snapshot of that log.
+        self.snapshots: dict[tuple[str, int], int] = {}
         #: Ids of alert transitions that are to be sent, and of those with a delivery record.
         self.alerts: set[str] = set()
         self.delivered: set[str] = set()
@@ -47,6 +49,14 @@ class Watch:
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+    async def new_logs(self) -> None:
+        """Begin anew: all logs are others now."""
+        await self.stop()
+        self.progress.clear()
+        self.snapshots.clear()
+        self._ends.clear()
+        self.start()
 
     async def _again(self, work: Any) -> None:
         """A connection that broke is made anew: brokers are killed on purpose here."""
@@ -92,6 +102,8 @@ class Watch:
             progress.offset >= known_progress.offset if same_log else progress.wall_ms > known_progress.wall_ms
         ):
             self.progress[name] = progress
+            if progress.kind == "snapshot":
+                self.snapshots[name] = progress.offset
 
     async def _measure(self, consumer: AIOKafkaConsumer) -> None:
         while True:

@@ -9,13 +9,17 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from tests.chaos.worker import WorkerHandle
 from tests.support.clickhouse_proxy import ClickHouseProxy
 from tests.support.kafka import KafkaCluster
 from tests.support.redis_proxy import RedisProxy
 from tests.support.webhook import Webhook
+
+if TYPE_CHECKING:
+    from tests.chaos.load import Load
+    from tests.chaos.watch import Watch
 
 
 class Server(Protocol):
@@ -111,6 +115,12 @@ class World:
     cluster: KafkaCluster | None = None
     partitions: int = 4
     workers: list[WorkerHandle] = field(default_factory=list)
+    #: The producer and the look from outside, from when they run.
+    load: Load | None = None
+    watch: Watch | None = None
+    #: Logs saved before they were lost, the newest first, and what was deleted unread (TOPIC/PARTITION:FIRST-AFTER).
+    saved_logs: list[Path] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
     #: How many processes faults have killed and paused so far.
     counts: dict[str, int] = field(default_factory=lambda: {"kills": 0, "pauses": 0})
 
