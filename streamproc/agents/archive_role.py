@@ -308,7 +308,7 @@ class ArchiveRole(Role):
         """Records after the last one taken."""
         lags: dict[tuple[str, int], int] = {}
         for (topic, partition), state in self._partitions.items():
-            mark = self.highwater(topic, partition)
-            if mark is not None:
-                lags[topic, partition] = max(0, mark - state.next_offset)
+            lag = self.behind(topic, partition, state.next_offset)
+            if lag is not None:
+                lags[topic, partition] = lag
         return lags

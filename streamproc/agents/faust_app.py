@@ -37,7 +37,27 @@ class QuickFetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # 
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = self.app.fetch_wait_ms
         consumer._fetch_min_bytes = _FETCH_MIN_BYTES * self.app.fetch_partitions
+        # Records of a transaction that was aborted, or is not over yet, are no events.
+        consumer._isolation_level = "read_committed"
         return consumer
+
+    def readable_end(self, tp: TP) -> int | None:
+        """Offset after the last record that may be read, None before the first fetch: open transactions are beyond."""
+        state = self._state(tp)
+        if state is None or state.highwater is None:
+            return None
+        return int(state.highwater if state.lso is None else min(state.highwater, state.lso))
+
+    def fetch_position(self, tp: TP) -> int | None:
+        """Offset of the next fetch, None while it is not known."""
+        state = self._state(tp)
+        return state.position if state is not None and state.has_valid_position else None
+
+    def _state(self, tp: TP) -> Any | None:
+        """What aiokafka knows of a partition; None if it is not ours, or the consumer is gone."""
+        subscription = None if self._consumer is None else self._consumer._subscription.subscription
+        assignment = None if subscription is None else subscription.assignment
+        return None if assignment is None else assignment.state_value(tp)
 
 
 class OwnProgressConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped here
@@ -79,6 +99,12 @@ class OwnProgressConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is un
 
     _last_fetch_records = 0
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: By partition: the last record that a fetch brought, and where the fetch after it begins.
+        self._brought: dict[TP, int] = {}
+        self._passed: dict[TP, int] = {}
+
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:
         """Fetch; after a small fetch wait a little first, so that a batch has more than a few records: a batch of 5
         costs as much as one of 100."""
@@ -86,13 +112,40 @@ class OwnProgressConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is un
             await asyncio.sleep(self.app.linger_s)
         records = await super()._getmany(active_partitions, timeout)
         self._last_fetch_records = sum(map(len, records.values())) if records else 0
+        for tp in self.assignment():
+            if records and records.get(tp):
+                self._brought[tp] = records[tp][-1].offset
+            position = self._thread.fetch_position(tp)
+            if position is not None:
+                self._passed[tp] = position
         return records
+
+    def end(self, tp: TP) -> int | None:
+        """Offset after the last record that may be read, None before the first fetch."""
+        found: int | None = self._thread.readable_end(tp)
+        return found
+
+    def behind(self, tp: TP, next_offset: int) -> int | None:
+        """Records to read after those before `next_offset`, None before the first fetch.
+
+        Markers of transactions and aborted records are none: once the last record that was fetched is taken, all that
+        the fetches have passed is done with. Else a log that ends with a marker would be one record behind for ever.
+        """
+        end = self.end(tp)
+        if end is None:
+            return None
+        if next_offset > self._brought.get(tp, -1):
+            next_offset = max(next_offset, self._passed.get(tp, 0))
+        return max(0, end - next_offset)
 
     def _new_consumer_thread(self) -> Any:
         return QuickFetchThread(self, loop=self.loop, beacon=self.beacon)
 
     async def seek_to_committed(self) -> Mapping[Any, int]:
         """Seek all assigned partitions to our own positions; called once per rebalance, before fetching resumes."""
+        # What was fetched before is fetched again.
+        self._brought.clear()
+        self._passed.clear()
         committed = dict(await super().seek_to_committed())
         restore: Restorer | None = getattr(self.app, "restorer", None)
         assigned = {(tp.topic, tp.partition) for tp in self.assignment() if not tp.topic.startswith(self.app.conf.id)}

@@ -37,6 +37,8 @@ class LogReader:
             fetch_max_wait_ms=5,
             max_partition_fetch_bytes=4 * 1024 * 1024,
             metadata_max_age_ms=15_000,
+            # As the agents do: else a log that begins with an aborted record would have two identities.
+            isolation_level="read_committed",
         )
 
     async def __aenter__(self) -> Self:
@@ -64,13 +66,17 @@ class LogReader:
         """Offset after the last record. Read from a fetch: the embedded broker's own answer is its last batch's base."""
         guess = (await self._consumer.end_offsets([tp]))[tp]
         found = (await self.first_records({tp: guess}))[tp]
-        mark: int = self._consumer.highwater(tp) or 0
-        return max(int(guess) if found is None else int(found.offset) + 1, mark)
+        return max(int(guess) if found is None else int(found.offset) + 1, self._readable_end(tp) or 0)
+
+    def _readable_end(self, tp: TopicPartition) -> int | None:
+        """Offset after the last record that may be read, by the last fetch; None before it."""
+        mark, stable = self._consumer.highwater(tp), self._consumer.last_stable_offset(tp)
+        return None if mark is None else int(mark if stable is None else min(mark, stable))
 
     async def first_records(
         self, positions: dict[TopicPartition, int], timeout_s: float = 30.0
     ) -> dict[TopicPartition, Any | None]:
-        """The first record at or after each position; None where the log ends there.
+        """The first record at or after each position; None where there is none (markers of transactions are none).
 
         The embedded broker's end offsets are off by one, so emptiness is read from a fetch's high watermark.
 
@@ -92,8 +98,8 @@ class LogReader:
                 found[tp] = records[0]
                 consumer.pause(tp)
             for tp in waiting:
-                mark = consumer.highwater(tp)
-                if tp not in found and mark is not None and mark <= positions[tp]:
+                end = self._readable_end(tp)
+                if tp not in found and end is not None and end <= await consumer.position(tp):
                     found[tp] = None
             if monotonic() > deadline:
                 raise RetryableError("broker_slow", f"no answer for {[tp for tp in positions if tp not in found]}")
@@ -117,7 +123,7 @@ class LogReader:
             batch = await consumer.getmany(tp, timeout_ms=10, max_records=5000)
             records.extend(batch.get(tp, []))
             if end is None:
-                end = consumer.highwater(tp)
+                end = self._readable_end(tp)
             position = await consumer.position(tp)
             if end is not None and position >= end:
                 break

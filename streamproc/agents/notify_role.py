@@ -154,7 +154,7 @@ class NotifyRole(Role):
         """Records after the last one taken."""
         lags: dict[tuple[str, int], int] = {}
         for (topic, partition), following in self._next.items():
-            mark = self.highwater(topic, partition)
-            if mark is not None:
-                lags[topic, partition] = max(0, mark - following)
+            lag = self.behind(topic, partition, following)
+            if lag is not None:
+                lags[topic, partition] = lag
         return lags

@@ -196,16 +196,13 @@ class Role:
             except BaseException:
                 die(f"restoring {self.name} failed")
 
-    def highwater(self, topic: str, partition: int) -> int | None:
-        """End of a partition's log as the last fetch saw it, None before the first."""
+    def behind(self, topic: str, partition: int, next_offset: int) -> int | None:
+        """Records of a contract topic's log from `next_offset` on as the last fetch saw it, None before the first."""
         from faust.types import TP
 
         consumer = self._app.consumer if self._app is not None else None
-        tp = TP(self.settings.topic(topic), partition)
-        if consumer is None or tp not in consumer.assignment():
-            return None
-        mark = consumer.highwater(tp)
-        return int(mark) if mark is not None else None
+        found = consumer.behind(TP(self.settings.topic(topic), partition), next_offset) if consumer else None
+        return int(found) if found is not None else None
 
     async def _trim_loop(self) -> None:
         """Ids leave memory by the minute, in blocks between others that stay: glibc alone would keep their pages."""
@@ -235,9 +232,9 @@ class Role:
 
         offsets = {}
         for (topic, partition), lag in lags.items():
-            mark = self.highwater(topic, partition)
-            if mark:
-                offsets[TP(self.settings.topic(topic), partition)] = mark - lag
+            end = self._app.consumer.end(TP(self.settings.topic(topic), partition))
+            if end:
+                offsets[TP(self.settings.topic(topic), partition)] = end - lag
         if offsets:
             passing("before_commit")
             await self._app.consumer._commit(offsets)

@@ -235,13 +235,13 @@ class WindowsRole(Role):
         """Records after the last one applied, of event topics and of window-partials."""
         lags: dict[tuple[str, int], int] = {}
         for (topic, partition), runtime in self.aggregator.runtimes.items():
-            mark = self.highwater(topic, partition)
-            if mark is not None:
-                lags[topic, partition] = max(0, mark - runtime.next_offset)
+            lag = self.behind(topic, partition, runtime.next_offset)
+            if lag is not None:
+                lags[topic, partition] = lag
         for number, held in self.merge.partitions.items():
-            mark = self.highwater(topics.WINDOW_PARTIALS, number)
-            if mark is not None:
-                lags[topics.WINDOW_PARTIALS, number] = max(0, mark - held.next_offset)
+            lag = self.behind(topics.WINDOW_PARTIALS, number, held.next_offset)
+            if lag is not None:
+                lags[topics.WINDOW_PARTIALS, number] = lag
         return lags
 
     def stuck_s(self) -> float:

@@ -70,7 +70,7 @@ class Worker:
         except (OSError, TimeoutError):
             return 0, ""
 
-    def wait_ready(self, timeout_s: float = 30.0) -> Worker:
+    def wait_ready(self, timeout_s: float = 60.0) -> Worker:
         """Wait until it takes part."""
         try:
             wait_for(f"{self.role} worker ready", lambda: self.ready() or self.process.poll() is not None, timeout_s)
@@ -235,13 +235,13 @@ async def produce(bootstrap: str, messages: Iterable[tuple[str, bytes | None, by
     return count
 
 
-async def read_all(bootstrap: str, topics: Iterable[str], isolation_level: str = "read_uncommitted") -> list[Record]:
-    """Every record of these topics, read with plain aiokafka from the beginning to the high watermark."""
+async def read_all(bootstrap: str, topics: Iterable[str]) -> list[Record]:
+    """Every committed record of these topics, read with plain aiokafka from the beginning to the end."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         enable_auto_commit=False,
         fetch_max_wait_ms=100,
-        isolation_level=isolation_level,
+        isolation_level="read_committed",
         auto_offset_reset="earliest",
     )
     await consumer.start()
