@@ -157,7 +157,7 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     with tempfile.TemporaryDirectory(prefix="oracle-") as folder, duckdb.connect(f"{folder}/oracle.duckdb") as db:
         db.execute(f"SET threads = 1; SET memory_limit = '{args.memory_mb}MB'; SET TimeZone = 'UTC'")
-        db.execute("SET preserve_insertion_order = false")
+        db.execute("SET preserve_insertion_order = false; SET enable_progress_bar = false")
         try:
             findings, facts = run(db, args)
         except (Unreachable, KafkaError, OSError) as error:

@@ -144,7 +144,7 @@ def _costs(db: duckdb.DuckDBPyConnection) -> Finding:
         count(db, "SELECT count(*) FROM dear WHERE NOT never"),
         """
         SELECT rule, entity, total / 10000 AS usd, limit_e4 / 10000 AS above, coalesce(state, 'nothing') AS state,
-               coalesce(n, 0) AS n, CASE WHEN d.total IS NULL THEN 'of no known video' ELSE '' END AS whose
+               coalesce(n, 0) AS n, CASE WHEN d.total IS NULL THEN ' (unknown)' ELSE '' END AS whose
         FROM dear d FULL JOIN (
             SELECT rule, entity, arg_max(state, seq) AS state, count(DISTINCT seq) FILTER (state = 'firing') AS n
             FROM alert WHERE kind = 'transition' AND rule IN (SELECT rule FROM dear) GROUP BY ALL) a USING (rule, entity)

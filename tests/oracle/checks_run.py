@@ -20,11 +20,11 @@ _PARTS = 300
 _SECRETS = (
     ("a canary of a payload", re.compile(r"canary")),
     ("an e-mail address", re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+\.[A-Za-z]{2,}")),
-    # Loopback and wildcard are our own; four dotted numbers after a letter, dash or dot are versions.
+    # Loopback and wildcard are our own; four dotted numbers after `version`, a letter, dash or dot are versions.
     (
         "an IP address",
         re.compile(
-            r"(?<![\w.-])(?!127\.|0\.0\.0\.0)(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}(?![\w.-])"
+            r"(?<!version )(?<![\w.-])(?!127\.|0\.0\.0\.0)(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}(?![\w.-])"
         ),
     ),
     ("a webhook's secret", re.compile(r"/services/T\w+/B\w+/\w+")),
