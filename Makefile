@@ -13,7 +13,7 @@ KAFKA_TESTS := tests/kafka tests/e2e tests/agents tests/ops tests/produce tests/
 	tests/embedded/test_kafka_topics.py tests/embedded/test_doctor.py tests/docs/test_examples.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-kafka test-slow check bench chaos kafka lock accept-main clean
+.PHONY: help setup setup-dev run test test-kafka test-slow check bench chaos kafka lock accept-main accept-exact clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ check: $(VENV)/.dev ## format, lint, types, import direction
 
 bench: $(VENV)/.dev ## benchmarks; the last line is one JSON object
 	$(BIN)/python -m tests.bench
+
+accept-exact: $(VENV)/.dev ## measure the list "What must hold" of "exact through every fault" (about three hours)
+	$(BIN)/python -m tests.accept.exact
 
 accept-main: $(VENV)/.dev ## measure the list "What must hold" of the main job
 	$(BIN)/python -m tests.accept.main

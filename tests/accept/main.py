@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from collections.abc import Callable
 
 from streamproc.logs import setup_logs
 from tests.accept.alert import alert_item
 from tests.accept.fresh import fresh_item
 from tests.accept.memory import MINUTES, memory_item
-from tests.accept.result import Line, say
+from tests.accept.result import Line, measure
 from tests.accept.speed import latency_item, speed_item
 from tests.accept.truth import truth_item
 
@@ -44,24 +43,7 @@ def main() -> int:
         6: lambda: memory_item(arguments.minutes),
         7: alert_item,
     }
-    chosen = [int(number) for number in arguments.only.split(",")]
-    if unknown := [number for number in chosen if number not in items]:
-        print(f"--only {arguments.only}: there is no item {unknown[0]}; items are 1 to 7", file=sys.stderr)
-        return 2
-    lines = []
-    for number in chosen:
-        say(f"item {number}")
-        try:
-            lines.append(items[number]())
-        except Exception as error:
-            # One item that breaks must not hide what the others measure.
-            traceback.print_exc()
-            lines.append(
-                Line(number, "could not be measured", "a figure", f"{type(error).__name__}: {error}"[:300], False)
-            )
-        say(str(lines[-1]))
-    print("\n" + "\n".join(str(line) for line in lines), flush=True)
-    return 0 if all(line.ok for line in lines) else 1
+    return measure(items, arguments.only)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -51,3 +53,25 @@ def wait_until_right(check: Callable[[], list[str]], limit_s: float, pause_s: fl
             say(f"  not yet: {len(wrong)} differences, e.g. {wrong[0][:200]}")
         time.sleep(pause_s)
     return []
+
+
+def measure(items: Mapping[int, Callable[[], Line]], only: str) -> int:
+    """Measure the chosen items one after the other and print their lines; 0 only if all hold, 2 for an unknown item."""
+    chosen = [int(number) for number in only.split(",")]
+    if unknown := [number for number in chosen if number not in items]:
+        print(f"--only {only}: there is no item {unknown[0]}; items are 1 to {max(items)}", file=sys.stderr)
+        return 2
+    lines = []
+    for number in chosen:
+        say(f"item {number}")
+        try:
+            lines.append(items[number]())
+        except Exception as error:
+            # One item that breaks must not hide what the others measure.
+            traceback.print_exc()
+            lines.append(
+                Line(number, "could not be measured", "a figure", f"{type(error).__name__}: {error}"[:300], False)
+            )
+        say(str(lines[-1]))
+    print("\n" + "\n".join(str(line) for line in lines), flush=True)
+    return 0 if all(line.ok for line in lines) else 1
