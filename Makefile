@@ -63,7 +63,7 @@ accept-main: $(VENV)/.dev ## measure the list "What must hold" of the main job
 	$(BIN)/python -m tests.accept.main
 
 chaos: $(VENV)/.dev ## the fault run: MINUTES=2 SEED=1 [BROKER=kafka|embedded NODES=3 WORKERS=3 RATE=200 REPORT=file.md ARGS="..."]
-	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) --seed $(or $(SEED),1) $(if $(BROKER),--broker $(BROKER)) $(if $(NODES),--nodes $(NODES)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(RATE),--rate $(RATE)) $(if $(REPORT),--report $(REPORT)) $(ARGS)
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) --seed $(or $(SEED),1) $(if $(BROKER),--broker $(BROKER)) $(if $(NODES),--nodes $(NODES)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(RATE),--rate $(RATE)) $(if $(PARTITIONS),--partitions $(PARTITIONS)) $(if $(REPORT),--report $(REPORT)) $(ARGS)
 
 kafka: $(VENV)/.run ## Apache Kafka on this machine until Ctrl-C (NODES=3, PORT=9092, DATA=dir; needs Java 17 and Maven)
 	$(BIN)/streamproc kafka $(if $(NODES),--nodes $(NODES)) $(if $(PORT),--port $(PORT)) $(if $(DATA),--data $(DATA))

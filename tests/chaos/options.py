@@ -33,7 +33,7 @@ class Options:
     def replay(self) -> str:
         """The command that does the same again."""
         parts = [f"make chaos MINUTES={self.minutes:g} SEED={self.seed} BROKER={self.broker} NODES={self.nodes}"]
-        parts += [f"WORKERS={self.workers} RATE={self.rate:g}"]
+        parts += [f"WORKERS={self.workers} RATE={self.rate:g} PARTITIONS={self.partitions}"]
         if self.only:
             parts.append('ARGS="' + " ".join(f"--only '{name}'" for name in self.only) + '"')
         return " ".join(parts)

@@ -10,9 +10,11 @@ from typing import Final
 from tests.chaos.fault import Fault
 
 #: Of all rounds, so many strike several things at once, and so many do not wait until the one before has healed.
-COMBINED: Final = 0.25
+COMBINED: Final = 0.3
 OVERLAPPING: Final = 0.25
 _MOST_AT_ONCE: Final = 3
+#: So many cards ahead a partner is looked for.
+_HAND: Final = 12
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,22 @@ def rounds(faults: Sequence[Fault], seed: int) -> Iterator[Round]:
         raise ValueError("no fault is possible in this world")
     rng = random.Random(seed)
     cards = _cards(sorted(faults, key=lambda fault: fault.name), rng)
-    waiting: list[Fault] = []
+    hand: list[Fault] = []
     number = 0
     while True:
         number += 1
-        strikes = [waiting.pop(0) if waiting else next(cards)]
+        hand += [next(cards) for _ in range(_HAND - len(hand))]
+        strikes = [hand.pop(0)]
         if rng.random() < COMBINED:
             for _ in range(rng.randrange(1, _MOST_AT_ONCE)):
-                card = next(cards)
-                free = all(card.touches.isdisjoint(other.touches) for other in strikes)
-                (strikes if free else waiting).append(card)
+                _add_another(strikes, hand)
         seeded = tuple((fault, rng.getrandbits(32)) for fault in strikes)
         yield Round(number, rng.uniform(0.0, 2.0), seeded, rng.random() < OVERLAPPING)
+
+
+def _add_another(strikes: list[Fault], hand: list[Fault]) -> None:
+    """The next card that strikes nothing that is struck already, if there is one."""
+    for place, card in enumerate(hand):
+        if all(card.touches.isdisjoint(other.touches) for other in strikes):
+            strikes.append(hand.pop(place))
+            return

@@ -23,7 +23,7 @@ from tests.chaos.watch import Watch
 from tests.chaos.world import World
 
 _ROLES = ("archive", "notify")
-_FIRST_READY_S = 60.0
+_FIRST_READY_S = 180.0
 #: A supervisor pauses before it starts a worker again, and what was told as idle must be seen as such.
 _STEADY_S = 3.0
 
@@ -56,8 +56,10 @@ class Run:
                     load.start()
                     await self._faults(world, watch, load)
                     await self._end(world, watch, load)
-            except NotRecovered as error:
-                self.result.violations.append(f"I8: {error}")
+            except AssertionError as error:
+                self.result.violations.append(
+                    f"{'I8' if isinstance(error, NotRecovered) else 'the run ended'}: {error}"
+                )
             finally:
                 load.kill()
                 await watch.stop()
