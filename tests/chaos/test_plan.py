@@ -1,0 +1,87 @@
+"""The plan of a fault run follows from its seed, draws every kind, and combines only what does not meet."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.catalogue import all_faults
+from tests.chaos.options import parse
+from tests.chaos.plan import rounds
+from tests.chaos.result import Result, Struck, markdown
+
+
+def _drawn(seed: int, count: int) -> list[tuple[float, list[tuple[str, int]], bool]]:
+    return [
+        (each.delay_s, [(fault.name, number) for fault, number in each.strikes], each.overlaps)
+        for each in islice(rounds(all_faults(), seed), count)
+    ]
+
+
+def test_the_plan_follows_from_the_seed() -> None:
+    """The same seed gives the same faults, times and seeds of each; another seed others."""
+    assert _drawn(7, 60) == _drawn(7, 60)
+    assert _drawn(7, 60) != _drawn(8, 60)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_kind_is_drawn_once_before_any_comes_again(seed: int) -> None:
+    """A run that is long enough leaves none out; what could not be combined comes next."""
+    kinds = {fault.name for fault in all_faults()}
+    names = [name for _, strikes, _ in _drawn(seed, 2 * len(kinds)) for name, _ in strikes]
+    # Partners are looked for a few cards ahead, so that the last of a deck may come among the first of the next.
+    assert set(names[: len(kinds) + 12]) >= kinds
+
+
+def test_faults_at_the_same_time_strike_different_things() -> None:
+    """In each of 300 rounds; and there are rounds with several."""
+    several = 0
+    for each in islice(rounds(all_faults(), 3), 300):
+        struck = [place for fault, _ in each.strikes for place in fault.touches]
+        assert len(struck) == len(set(struck))
+        several += len(each.strikes) > 1
+    assert several > 30
+
+
+def test_every_fault_says_what_it_is() -> None:
+    """Its ids of the matrix and what it strikes."""
+    for fault in all_faults():
+        assert fault.ids and fault.touches, fault.name
+
+
+def test_the_replay_command_holds_all_that_matters(tmp_path: Path) -> None:
+    """What is drawn depends on it."""
+    words = ["--minutes", "3", "--seed", "9", "--broker", "kafka", "--nodes", "3", "--workers", "2", "--rate", "50"]
+    replay = parse([*words, "--only", "kill -9", "--directory", str(tmp_path)]).replay
+    assert (
+        replay
+        == "make chaos MINUTES=3 SEED=9 BROKER=kafka NODES=3 WORKERS=2 RATE=50 PARTITIONS=4 ARGS=\"--only 'kill -9'\""
+    )
+
+
+def test_the_report_names_violations_and_what_was_not_drawn() -> None:
+    """And a recovery that took longer than promised is one."""
+    result = Result("make chaos", 1, 2.0, "the embedded broker", 3, 200.0)
+    result.faults = {"kill": Struck(("W1",), 2), "pause": Struck(("W4",))}
+    result.recovered(["kill"], 4.0)
+    result.recovered(["kill"], 61.0)
+    text = markdown(result)
+    assert "1 violations" in text
+    assert "I8: 61 s to recover after kill" in text
+    assert "Not injected, for lack of time: pause." in text
+    assert "| kill | W1 | 2 | 61.0 | 61.0 | 61.0 |" in text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_short_run_holds_all_promises(tmp_path: Path) -> None:
+    """As `make chaos`, for some seconds on the embedded broker."""
+    argv = [sys.executable, "-m", "tests.chaos", "--minutes", "0.3", "--broker", "embedded", "--workers", "2"]
+    argv += ["--rate", "100", "--only", "kill -9 random", "--directory", str(tmp_path / "run"), "--keep"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=580)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "all promises held" in (tmp_path / "run" / "report.md").read_text()
