@@ -9,6 +9,8 @@ from typing import Any
 
 import structlog
 
+from streamproc.log_repeats import RepeatFilter
+
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 _WEBHOOK = re.compile(r"hooks\.slack\.com/services/\S+")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
@@ -48,6 +50,7 @@ def setup_logs(form: str = "console", level: str = "info") -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    handler.addFilter(RepeatFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
