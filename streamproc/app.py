@@ -55,6 +55,7 @@ def build_role(settings: Settings, name: str) -> Role:
             gold,
             LiveAlerts(connect(settings), settings.redis_prefix),
             gold.load_undelivered,
+            gold.load_states,
         )
     raise ConfigError(f"--role {name}: allowed are {', '.join((*ROLES, 'all'))}")
 
@@ -74,8 +75,8 @@ async def run_worker(settings: Settings, name: str) -> None:
     health = HealthServer(settings, role)
     await health.start()
     try:
-        if settings.create_topics:
-            await ensure_topics(settings)
+        # Also without the right to create any: a broker that is away, or topics that are missing, end the start clearly.
+        await ensure_topics(settings)
         starting = asyncio.create_task(role.start())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)

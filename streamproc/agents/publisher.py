@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from schemas.results import Cell
-from streamproc.errors import PermanentError
+from streamproc.errors import PermanentError, RetryableError
 from streamproc.logs import get_logger
 from streamproc.telemetry import SEND_RETRIES
 
@@ -47,8 +47,15 @@ class Publisher:
         self.failing = False
 
     async def start(self) -> None:
-        """Connect; raises aiokafka's error if no broker answers."""
-        await self._producer.start()
+        """Connect.
+
+        Raises:
+            RetryableError: 'broker_unavailable': no broker answers.
+        """
+        try:
+            await self._producer.start()
+        except (KafkaError, OSError) as error:
+            raise RetryableError("broker_unavailable", f"no Kafka broker answers ({type(error).__name__})") from error
 
     async def stop(self) -> None:
         """Send what is buffered and disconnect."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support.compare import differences
 from tests.support.events import COST_EVENTS, USER_EVENTS, VIDEO_STATUS
-from tests.support.stack import Stack
+from tests.support.stack import PATIENCE, Stack
 from tests.support.truth import Key, Record, Truth, compute
 from tests.support.workload import Workload
 
@@ -27,7 +27,7 @@ def messages(seed: int, events: int) -> list[Message]:
 
 def settle(wrong: Callable[[], list[str]], timeout_s: float) -> None:
     """Wait until nothing is wrong any more, or fail with what is."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s * PATIENCE
     while True:
         found = wrong()
         if not found:
