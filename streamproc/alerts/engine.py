@@ -28,6 +28,8 @@ from streamproc.alerts.rules import ON_FINAL, Rule, RuleSet, WatchKey, watch_key
 #: Silenced alerts that one tick looks at.
 _MUTED_PER_TICK: Final = 1000
 _STATES: Final = tuple(AlertState)
+#: How far the clocks of two workers may be apart.
+_CLOCKS_APART_MS: Final = 60_000
 
 
 class AlertEngine:
@@ -179,7 +181,8 @@ class AlertEngine:
             if inhibitor and inhibitor.state is AlertState.FIRING and inhibitor.muted != COOLDOWN:
                 return name
         quiet = instance.quiet_from_ms
-        return COOLDOWN if quiet is not None and now_ms < quiet + rule.cooldown_ms else ""
+        # A resolve from the future was recorded by a clock that is ahead: it must not silence the alert until then.
+        return COOLDOWN if quiet is not None and -_CLOCKS_APART_MS <= now_ms - quiet < rule.cooldown_ms else ""
 
     def _give_up_stale(self, rule: Rule, value: MetricValue, first: int, now_ms: int) -> list[AlertTransition]:
         if rule.size == ALL or (rule.on == ON_FINAL and value.status == OPEN):

@@ -58,7 +58,12 @@ class Reminders:
             self._last.pop(key, None)
 
     def due(self, now_ms: int) -> list[AlertTransition]:
-        """Alerts to remind people of: told, still firing, not silenced, and their repeat_interval is over."""
+        """Alerts to remind people of: told, still firing, not silenced, and their repeat_interval is over.
+
+        What was told by a clock that is ahead counts as told now, or reminders would stop until then.
+        """
+        for firing in self._firing.values():
+            firing.told_ms = min(firing.told_ms, now_ms)
         return [
             firing.item
             for firing in self._firing.values()

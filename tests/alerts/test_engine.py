@@ -160,6 +160,15 @@ def test_cooldown_is_recorded_and_silent_and_then_announced() -> None:
     assert engine.tick(NOW + 10**9) == []
 
 
+def test_a_resolve_recorded_by_a_clock_that_is_ahead_silences_nothing() -> None:
+    """A worker a day ahead recorded the end; another one must not keep quiet until tomorrow."""
+    ahead, engine = AlertEngine(slow_api("cooldown: 15m")), AlertEngine(slow_api("cooldown: 15m"))
+    day = 86_400_000
+    recorded = [*ahead.observe(window(500, 1), NOW + day), *ahead.observe(window(10, 2), NOW + day)]
+    engine.restore(recorded)
+    assert short(engine.observe(window(500, 3), NOW + 60_000)) == [("slow", "firing", "")]
+
+
 def test_flapping_does_not_extend_the_cooldown() -> None:
     engine = AlertEngine(slow_api("cooldown: 15m"))
     engine.observe(window(500, 1), NOW)

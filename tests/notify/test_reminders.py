@@ -85,3 +85,11 @@ def test_no_reminder_of_what_a_worse_alert_silences(tmp_path: Path) -> None:
 
     asyncio.run(scene())
     assert [notice.item.rule for notice in receiver.messages[-1]] == ["video-cost-critical"]
+
+
+def test_what_a_clock_a_day_ahead_told_is_reminded_of_in_time() -> None:
+    reminders, item = Reminders(RULES), alert()
+    reminders.transition(item)
+    reminders.told(item, NOW + 24 * HOUR)
+    assert reminders.due(NOW) == []
+    assert reminders.due(NOW + 4 * HOUR) == [item]
