@@ -13,3 +13,8 @@ def now_ms() -> int:
 def monotonic() -> float:
     """Seconds that never step back, for durations and deadlines."""
     return time.monotonic()
+
+
+def steady_ms() -> int:
+    """`monotonic` in whole milliseconds, for what compares times of one process."""
+    return time.monotonic_ns() // 1_000_000

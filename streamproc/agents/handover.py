@@ -53,6 +53,7 @@ class Handover(Generic[K]):
         self._max_share = max_share
         self._on_confirmed = on_confirmed
         self._wake = asyncio.Event()
+        self._retry = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -67,6 +68,10 @@ class Handover(Generic[K]):
         self.pending[key] = None
         self._idle.clear()
         self._wake.set()
+
+    def retry(self) -> None:
+        """The sink is said to be back: a pause after a failure ends now."""
+        self._retry.set()
 
     async def drained(self, timeout_s: float) -> bool:
         """Wait until nothing waits any more; False if that took too long."""
@@ -85,13 +90,19 @@ class Handover(Generic[K]):
                 failures = 0 if await self._write_some() else failures + 1
                 WAITING.labels(self.name).set(len(self))
                 spent = monotonic() - began
-                pause = max(self._min_interval_s, spent / self._max_share) - spent
                 if failures:
-                    longest = _BLOCKED_PAUSE_S if self.blocked else _MAX_PAUSE_S
-                    pause = min(longest, 0.1 * 2 ** min(failures, 10)) * (0.5 + random.random() / 2)
-                if pause > 0:
-                    await asyncio.sleep(pause)
+                    await self._pause(failures)
+                else:
+                    await asyncio.sleep(max(0.0, self._min_interval_s - spent, spent / self._max_share - spent))
             self._idle.set()
+
+    async def _pause(self, failures: int) -> None:
+        """Backoff with jitter, unless somebody says that the sink is back."""
+        longest = _BLOCKED_PAUSE_S if self.blocked else _MAX_PAUSE_S
+        pause = min(longest, 0.1 * 2 ** min(failures, 10)) * (0.5 + random.random() / 2)
+        self._retry.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._retry.wait(), pause)
 
     async def _write_some(self) -> bool:
         keys = [key for key, _ in zip(self.pending, range(self._max_keys), strict=False)]

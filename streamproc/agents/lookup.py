@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from schemas import internal
-from schemas.redis_keys import ENTITY_TTL_S
-from schemas.results import ALL, SIZES_MS, Cell
+from schemas.results import SIZES_MS, Cell
 from streamproc.agents.merge_partition import MergePartition
 from streamproc.agents.stores import WindowStore
-from streamproc.clock import now_ms
+from streamproc.clock import now_ms, steady_ms
 from streamproc.config import Settings
 from streamproc.errors import PermanentError, RetryableError
 from streamproc.logs import get_logger
-from streamproc.windows.merge import WindowKey
 
 log = get_logger("lookup")
 
@@ -25,7 +23,7 @@ _LOAD_KEYS: Final = 2000
 class Lookup:
     """Completes windows of `partitions` from the store; `wake()` is called when something became complete.
 
-    `failed` says that the store did not answer: whoever waits for stored cells shows what is known instead.
+    `load_history` brings to Redis what it lost. `failed` says that the store did not answer: whoever waits for stored cells shows what is known instead.
     """
 
     def __init__(
@@ -33,14 +31,14 @@ class Lookup:
         settings: Settings,
         store: WindowStore,
         partitions: dict[int, MergePartition],
+        load_history: Callable[[], Awaitable[None]],
         wake: Callable[[], None],
     ) -> None:
         self.failed = False
-        #: Whether Redis began so lately that totals of quiet entities may be missing there; None while unknown.
-        self.is_young: bool | None = None
         self._settings = settings
         self._store = store
         self._partitions = partitions
+        self._load_history = load_history
         self._wake = wake
 
     async def run(self) -> None:
@@ -50,7 +48,7 @@ class Lookup:
             await asyncio.sleep(pause)
             try:
                 await self.load_open()
-                await self._load_entities()
+                await self._load_history()
                 await self._load_touched()
             except (RetryableError, PermanentError) as error:
                 if not self.failed:
@@ -77,33 +75,14 @@ class Lookup:
             number = internal.partition_of_window(cell.measure, cell.dimension, "", self._settings.partitions)
             by_number.setdefault(number, []).append(cell)
         for held in missing:
-            held.state.restore(by_number.get(held.number, []), starts, now_ms())
+            held.state.restore(by_number.get(held.number, []), starts, steady_ms())
             held.loaded = True
         self._wake()
-
-    async def _load_entities(self) -> None:
-        """After a loss of Redis: totals that would still be there, though their entities are quiet now."""
-        if self.is_young is None:
-            return
-        due = {}
-        for held in self._partitions.values():
-            if held.entities_due is None:
-                held.entities_due = self.is_young
-            if held.entities_due and held.loaded:
-                due[held.number] = held
-        if not due:
-            return
-        for measure, dimension, value, _, _ in await self._store.recent_entities(now_ms() - ENTITY_TTL_S * 1000):
-            found = due.get(internal.partition_of_window(measure, dimension, value, self._settings.partitions))
-            if found is not None:
-                found.state.ask_for(WindowKey(measure, dimension, value, ALL, 0), now_ms())
-        for held in due.values():
-            held.entities_due = False
 
     async def _load_touched(self) -> None:
         for held in list(self._partitions.values()):
             while held.loaded and held.state.to_load:
                 keys = [key for key, _ in zip(held.state.to_load, range(_LOAD_KEYS), strict=False)]
                 cells = await self._store.load_cells(keys)
-                held.state.loaded(keys, cells, now_ms())
+                held.state.loaded(keys, cells, steady_ms())
                 self._wake()

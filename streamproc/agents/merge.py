@@ -12,14 +12,14 @@ import msgspec
 from schemas import internal
 from schemas.results import ALL, Cell, MetricValue
 from streamproc.agents.handover import Handover
+from streamproc.agents.live_view import LiveView
 from streamproc.agents.log_reader import record_hash
 from streamproc.agents.lookup import Lookup
 from streamproc.agents.merge_partition import MergePartition
 from streamproc.agents.publisher import Message
 from streamproc.agents.stores import LiveStore, WindowStore
-from streamproc.clock import monotonic, now_ms
+from streamproc.clock import monotonic, now_ms, steady_ms
 from streamproc.config import Settings
-from streamproc.errors import PermanentError, RetryableError
 from streamproc.failpoints import passing
 from streamproc.logs import get_logger
 from streamproc.telemetry import LOST_OFFSETS, MERGED_CELLS, OPEN_WINDOWS, PUBLISHED
@@ -54,7 +54,6 @@ class MergeAgent:
         self._store = store
         self._live = live
         self._judge = judge
-        self._rolls: list[MetricValue] = []
         self.redis: Handover[tuple[int, WindowKey]] = Handover(
             "redis", self._write_live, max_keys=2000, min_interval_s=0.0
         )
@@ -68,7 +67,8 @@ class MergeAgent:
         )
         self._writing: dict[tuple[int, WindowKey], list[Cell]] = {}
         self._wake = asyncio.Event()
-        self.lookup = Lookup(settings, store, self.partitions, self._wake.set)
+        self.live_view = LiveView(self.partitions, settings.partitions, store, live, self.redis)
+        self.lookup = Lookup(settings, store, self.partitions, self.live_view.load, self._wake.set)
 
     async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
         """Join the cells of one fetched batch; repeats and old versions change nothing."""
@@ -78,7 +78,7 @@ class MergeAgent:
         if records[0].offset > held.next_offset and held.tail is not None:
             LOST_OFFSETS.labels(topic).inc(records[0].offset - held.next_offset)
             log.error("cells were deleted before they were read", lost_offsets=records[0].offset - held.next_offset)
-        wall = now_ms()
+        now = steady_ms()
         news = 0
         for i, record in enumerate(records):
             if record.offset < held.next_offset or held.joined.pop(record.offset, None) == record.value:
@@ -88,7 +88,7 @@ class MergeAgent:
             except msgspec.MsgspecError as error:
                 log.error("a record of window-partials is not readable", offset=record.offset, error=str(error))
                 continue
-            news += held.state.apply(partials.cells, record.offset, wall)
+            news += held.state.apply(partials.cells, record.offset, now)
             if i % 50 == 49:
                 await asyncio.sleep(0)
         held.next_offset = max(held.next_offset, records[-1].offset + 1)
@@ -106,7 +106,7 @@ class MergeAgent:
         if len(held.joined) >= _MAX_JOINED:
             held.joined.clear()
         held.joined[offset] = message.value
-        MERGED_CELLS.inc(held.state.apply(message.cells, offset, now_ms()))
+        MERGED_CELLS.inc(held.state.apply(message.cells, offset, steady_ms()))
         self._wake.set()
 
     async def emit_loop(self) -> None:
@@ -122,7 +122,8 @@ class MergeAgent:
             await asyncio.sleep(max(self.settings.emit_interval_s - spent, spent, 0.005))
 
     async def _emit(self, held: MergePartition) -> None:
-        wall = now_ms()
+        # Durations are measured by a clock that does not jump; `wall` is only what is published as time of the update.
+        wall, now = now_ms(), steady_ms()
         state = held.state
         waiting: dict[WindowKey, None] = {}
         published = 0
@@ -135,7 +136,7 @@ class MergeAgent:
             window = state.windows.get(key)
             if window is None:
                 continue
-            if not window.complete and not self.lookup.failed and wall - window.seen_at_ms < _grace_ms(key):
+            if not window.complete and not self.lookup.failed and now - window.seen_at_ms < _grace_ms(key):
                 waiting[key] = None
                 continue
             name = (held.number, key)
@@ -197,49 +198,13 @@ class MergeAgent:
             for held in list(self.partitions.values()):
                 if held.state.finish(self.progress, wall, idle_ms):
                     self._wake.set()
-                self._rolls += held.state.rolled(wall)
-                self._let_go(held, wall)
+                self._let_go(held, steady_ms())
                 await asyncio.sleep(0)
             OPEN_WINDOWS.set(sum(len(held.state.windows) for held in self.partitions.values()))
-            await self._write_rolls()
+            await self.live_view.roll()
 
-    async def _write_rolls(self) -> None:
-        """Empty windows are written once; if Redis is away they are tried again a second later."""
-        rolls, self._rolls = self._rolls, []
-        try:
-            for i in range(0, len(rolls), 2000):
-                await self._live.roll(rolls[i : i + 2000])
-        except (RetryableError, PermanentError):
-            # The hand-over reports the sink's state; here it is enough not to lose the newest roll of each.
-            newest = {(v.metric, v.size, v.dimension, v.dimension_value): v for v in (*rolls, *self._rolls)}
-            self._rolls = list(newest.values())
-
-    async def refill_loop(self) -> None:
-        """Once a second: does the same Redis still hold what was written? A restarted or emptied one is filled again."""
-        known = ""
-        while True:
-            await asyncio.sleep(1.0)
-            try:
-                instance, is_young = await self._live.instance()
-            except (RetryableError, PermanentError):
-                # The hand-over reports that Redis is away; it is asked again in a second.
-                continue
-            if instance != known and (known or is_young):
-                if known:
-                    log.warning("Redis does not hold what was written to it; live values are written again")
-                self.refill()
-            known, self.lookup.is_young = instance, is_young
-
-    def refill(self) -> None:
-        """Write all that is held to Redis again, and look up in ClickHouse what was let go lately."""
-        for held in self.partitions.values():
-            for key in held.state.windows:
-                self.redis.add((held.number, key))
-            held.state.roll_again()
-            held.loaded, held.entities_due = False, True
-
-    def _let_go(self, held: MergePartition, wall: int) -> None:
-        for key in held.settled(wall):
+    def _let_go(self, held: MergePartition, now: int) -> None:
+        for key in held.settled(now):
             name = (held.number, key)
             if name not in self.redis and name not in self.clickhouse:
                 held.state.forget(key)

@@ -29,8 +29,8 @@ class MergePartition:
     tail: Any = None
     tail_hash: str = ""
     loaded: bool = False
-    #: Whether Redis lacks totals of quiet entities; None (a new owner does not know): if Redis is young.
-    entities_due: bool | None = None
+    #: Whether Redis lacks what was let go: quiet entities, older windows; None (a new owner cannot tell): if it is young.
+    history_due: bool | None = None
     reported: int = -1
     #: (offset, identity) of the last records of batches: where a restart may begin.
     passed: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_MAX_PASSED))
@@ -44,15 +44,15 @@ class MergePartition:
         self.joined.clear()
         self.state.new_log()
 
-    def settled(self, wall_ms: int) -> list[WindowKey]:
-        """Windows that nothing waits for in this state: final ones, and entities that have been idle."""
+    def settled(self, now_ms: int) -> list[WindowKey]:
+        """Windows that nothing waits for in this state: final ones, and entities that have been idle (by a steady clock)."""
         windows = self.state.windows
         entities = sum(1 for key in windows if key.size == ALL)
         idle_ms = _ENTITY_IDLE_MS if entities <= _MANY_ENTITIES else _BUSY_ENTITY_IDLE_MS
         return [
             key
             for key, window in windows.items()
-            if (wall_ms - window.touched_at_ms > idle_ms if key.size == ALL else window.status != OPEN)
+            if (now_ms - window.touched_at_ms > idle_ms if key.size == ALL else window.status != OPEN)
             and window.complete
             and not window.changed_cells
             and key not in self.state.dirty

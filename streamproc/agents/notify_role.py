@@ -22,6 +22,8 @@ from streamproc.errors import PermanentError, RetryableError
 from streamproc.logs import get_logger
 from streamproc.notify.outbox import Outbox, Sender
 from streamproc.notify.receiver import alerts_file
+from streamproc.sinks.alerts_store import is_shown
+from streamproc.sinks.redis_instance import LiveInstance
 from streamproc.telemetry import DELIVERIES
 
 log = get_logger("notify")
@@ -29,6 +31,8 @@ log = get_logger("notify")
 Key = tuple[str, int, str, str]
 
 _LOAD_PATIENCE_S: Final = 10.0
+_CHECK_S: Final = 1.0
+_REFILL_ITEMS: Final = 1000
 
 
 class AlertStore(Protocol):
@@ -36,6 +40,13 @@ class AlertStore(Protocol):
 
     async def write(self, items: Sequence[AlertTransition]) -> None:
         """Raises RetryableError or PermanentError."""
+
+
+class LiveAlertStore(AlertStore, Protocol):
+    """Redis, whose data can be gone after it was away."""
+
+    async def instance(self) -> LiveInstance:
+        """Which data set answers; raises RetryableError or PermanentError."""
 
 
 class NotifyRole(Role):
@@ -50,14 +61,17 @@ class NotifyRole(Role):
         rules: RuleSet,
         sender: Sender,
         gold: AlertStore,
-        live: AlertStore,
+        live: LiveAlertStore,
         load_undelivered: LoadStates,
+        load_states: LoadStates,
     ) -> None:
         super().__init__(settings)
         self.publisher = Publisher(settings.bootstrap_servers)
         self.outbox = Outbox(rules, alerts_file(settings))
         self._sender = sender
         self._load = load_undelivered
+        self._load_states = load_states
+        self._live_store = live
         self._items: dict[Key, AlertTransition] = {}
         self._next: dict[tuple[str, int], int] = {}
         self._gold: Handover[Key] = Handover(
@@ -80,6 +94,7 @@ class NotifyRole(Role):
             log.warning("gold.alerts cannot be read; the topic alone says what is undelivered", error=str(error))
         self.tasks.start("gold.alerts", self._gold.run())
         self.tasks.start("redis.alerts", self._live.run())
+        self.tasks.start("refill alerts", self._refill_loop())
 
     async def close(self) -> None:
         """Bounded: what is not stored or sent is taken up again from the topic."""
@@ -130,6 +145,31 @@ class NotifyRole(Role):
         self._items[key] = item
         self._gold.add(key)
         self._live.add(key)
+
+    async def _refill_loop(self) -> None:
+        """Once a second: does the same Redis still hold the alerts? A restarted or emptied one is filled again."""
+        known, away = "", False
+        while True:
+            await asyncio.sleep(_CHECK_S)
+            try:
+                seen = await self._live_store.instance()
+                if away:
+                    self._live.retry()
+                if seen.name != known and (known or seen.is_young):
+                    await self._refill()
+            except (RetryableError, PermanentError):
+                # Whichever is away is reported where it is written to; asked again in a second.
+                away = True
+                continue
+            known, away = seen.name, False
+
+    async def _refill(self) -> None:
+        """What gold.alerts knows of each instance, and what it does not have yet."""
+        shown = [item for item in await self._load_states() if is_shown(item)]
+        for first in range(0, len(shown), _REFILL_ITEMS):
+            await self._live_store.write(shown[first : first + _REFILL_ITEMS])
+        for key in self._items:
+            self._live.add(key)
 
     def _writer(self, store: AlertStore) -> Any:
         async def write(keys: list[Key]) -> None:

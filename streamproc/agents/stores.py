@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Protocol
 
 from schemas.results import Cell, MetricValue
+from streamproc.sinks.redis_instance import LiveInstance
 
 #: measure, dimension, dimension value, size, start (epoch ms)
 StoreKey = tuple[str, str, str, str, int]
@@ -26,6 +27,9 @@ class WindowStore(Protocol):
     async def recent_entities(self, since_ms: int) -> list[StoreKey]:
         """Entities with an event since then (log time, epoch ms)."""
 
+    def series(self, of: Collection[tuple[str, str]], since: Mapping[str, int]) -> AsyncIterator[list[MetricValue]]:
+        """Stored values of these (metric, dimension) with `start >= since[size]`, in pages."""
+
 
 class LiveStore(Protocol):
     """What the merge agent needs of Redis; all raise RetryableError or PermanentError."""
@@ -36,6 +40,5 @@ class LiveStore(Protocol):
     async def roll(self, values: Sequence[MetricValue]) -> int:
         """Empty windows of metrics that are quiet."""
 
-    async def instance(self) -> tuple[str, bool]:
-        """Identity of the data set that answers (another one does not hold what was written before), and whether it
-        began so lately that what was there before this process started may be missing too."""
+    async def instance(self) -> LiveInstance:
+        """Which data set answers (another one does not hold what was written before), and what time it is there."""

@@ -76,7 +76,7 @@ class WindowsRole(Role):
         start("load", self.merge.lookup.run())
         start("redis", self.merge.redis.run())
         start("clickhouse", self.merge.clickhouse.run())
-        start("refill", self.merge.refill_loop())
+        start("refill", self.merge.live_view.check_loop())
         start("merge report", self._report_merge())
 
     async def _restore_alerts(self) -> None:
@@ -213,14 +213,16 @@ class WindowsRole(Role):
             return
         name = (progress.topic, progress.partition)
         newest = self._newest_log.get(name)
+        # A worker whose clock is ahead must not hold windows open, or a new log back, until then.
+        wall_ms = min(progress.wall_ms, now_ms())
         if newest is not None and newest[1] != progress.log_id:
-            if newest[0] > progress.wall_ms:
+            if newest[0] > wall_ms:
                 return
             self.merge.progress.pop(internal.source_name(*name, newest[1]), None)
-        self._newest_log[name] = (progress.wall_ms, progress.log_id)
+        self._newest_log[name] = (wall_ms, progress.log_id)
         known = self.merge.progress.get(progress.source)
         if known is None or progress.max_event_ms > known.max_event_ms:
-            self.merge.progress[progress.source] = SourceProgress(progress.max_event_ms, progress.wall_ms)
+            self.merge.progress[progress.source] = SourceProgress(progress.max_event_ms, wall_ms)
 
     def _watermarks(self) -> None:
         wall = now_ms()

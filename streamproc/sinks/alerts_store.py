@@ -9,12 +9,16 @@ from redis.asyncio import Redis
 
 from schemas import redis_keys
 from schemas.alerts import AlertState, AlertTransition
+from streamproc.clock import now_ms
 from streamproc.sinks.clickhouse_client import ClickHouse
 from streamproc.sinks.native_block import DATETIME_MS, block, floats, integers, nullable_floats, text_maps, texts
 from streamproc.sinks.redis_errors import sort_redis_error
+from streamproc.sinks.redis_instance import LiveInstance, live_instance
 
 DELIVERY: Final = "delivery"
 TRANSITION: Final = "transition"
+#: An instance stays in Redis for a week after it was resolved.
+RESOLVED_SHOWN_S: Final = 7 * 24 * 3600
 
 _COLUMNS: Final = (
     "transition_id",
@@ -58,8 +62,8 @@ _SCRIPT: Final = """
 local seq = redis.call('HGET', KEYS[1], 'seq')
 if seq and tonumber(ARGV[1]) < tonumber(seq) then return 0 end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], unpack(ARGV, 2))
-if ARGV[3] == 'resolved' then redis.call('EXPIRE', KEYS[1], 604800) end
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+if ARGV[2] ~= '' then redis.call('EXPIRE', KEYS[1], ARGV[2]) end
 return 1
 """
 
@@ -110,6 +114,10 @@ class LiveAlerts:
         self._redis = redis
         self._prefix = prefix
 
+    async def instance(self) -> LiveInstance:
+        """Which data set answers; raises as `live_instance`."""
+        return await live_instance(self._redis, self._prefix)
+
     async def write(self, items: Sequence[AlertTransition]) -> None:
         """Write the states; delivery records and older states change nothing.
 
@@ -124,14 +132,26 @@ class LiveAlerts:
             for each in states:
                 key = redis_keys.alert(self._prefix, each.fingerprint)
                 fields = [str(part) for pair in _hash_of(each).items() for part in pair]
-                pipe.eval(_SCRIPT, 1, key, str(each.seq), *fields)
+                pipe.eval(_SCRIPT, 1, key, str(each.seq), _lives_s(each), *fields)
             await pipe.execute()
         except Exception as error:
             raise sort_redis_error(error) from error
 
 
+def is_shown(each: AlertTransition) -> bool:
+    """Whether `sp:alert:*` holds an instance whose newest transition is this one."""
+    return each.state is not AlertState.RESOLVED or now_ms() - each.recorded_at_ms < RESOLVED_SHOWN_S * 1000
+
+
+def _lives_s(each: AlertTransition) -> str:
+    """Seconds until the key goes, '' for never: written again after a loss it must not live longer."""
+    if each.state is not AlertState.RESOLVED:
+        return ""
+    age_s = (now_ms() - each.recorded_at_ms) // 1000
+    return str(min(max(1, RESOLVED_SHOWN_S - age_s), RESOLVED_SHOWN_S))
+
+
 def _hash_of(each: AlertTransition) -> dict[str, str | int | float]:
-    """`state` comes first: the script looks at it there."""
     return {
         "state": each.state.value,
         "rule": each.rule,

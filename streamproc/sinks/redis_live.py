@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -17,17 +16,15 @@ from redis.retry import Retry
 from schemas import redis_keys
 from schemas.results import ALL, MetricValue
 from streamproc.catalogue import METRICS
-from streamproc.clock import now_ms
 from streamproc.config import Settings
 from streamproc.sinks.redis_errors import sort_redis_error
+from streamproc.sinks.redis_instance import LiveInstance, live_instance
 from streamproc.sinks.redis_script import ENTITY, LIVE_SCRIPT, ROLL, WRITE, Item
 
 #: Items in one script call: Redis answers nobody else meanwhile (about 15 microseconds an item).
 _ITEMS_PER_CALL: Final = 200
 #: Script calls in one round trip.
 _CALLS_PER_TRIP: Final = 25
-#: Workers that start within this time of Redis' birth fill it with what is stored: it may have been lost while all were away.
-_YOUNG_MS: Final = 300_000
 
 _SHA: Final = hashlib.sha1(LIVE_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _MONEY: Final = frozenset(metric.name for metric in METRICS if metric.formula in ("money", "id_money"))
@@ -90,37 +87,15 @@ class RedisLive:
         """
         return await self._run([item for value in values for item in self._items(value, ROLL)])
 
-    async def instance(self) -> tuple[str, bool]:
-        """Identity of what Redis holds: changes when the server starts anew, is emptied, or is replaced by another.
-        And whether it is young: emptied a few minutes ago.
-
-        Raises:
-            RetryableError, PermanentError: with a reason.
-        """
-        key = redis_keys.instance(self._prefix)
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.set(key, f"{now_ms()}-{secrets.token_hex(8)}", nx=True)
-        pipe.get(key)
-        # Some servers refuse INFO to clients: then the marker alone says it.
-        pipe.info("server")
-        try:
-            was_set, marker, info = await pipe.execute(raise_on_error=False)
-        except Exception as error:
-            raise sort_redis_error(error) from error
-        for reply in (was_set, marker):
-            if isinstance(reply, Exception):
-                raise sort_redis_error(reply) from reply
-        run_id = "" if isinstance(info, Exception) else info.get("run_id", "")
-        text = bytes(marker or b"").decode()
-        born = text.split("-")[0]
-        return f"{text}/{run_id}", born.isdigit() and now_ms() - int(born) < _YOUNG_MS
+    async def instance(self) -> LiveInstance:
+        """Which data set answers, and what time it is there; raises as `live_instance`."""
+        return await live_instance(self._redis, self._prefix)
 
     def _items(self, value: MetricValue, op: str) -> Iterable[Item]:
         text = value_text(value)
         if value.size == ALL:
             key = redis_keys.entity(self._prefix, value.metric, value.dimension_value)
-            dies_at = value.updated_at_ms + redis_keys.ENTITY_TTL_S * 1000
-            return (self._item(ENTITY, value, key, "", "", dies_at, text, ""),)
+            return (self._item(ENTITY, value, key, "", "", redis_keys.ENTITY_TTL_S, text, ""),)
         keep = redis_keys.SERIES_LENGTH[value.size]
         where = (value.metric, value.size, value.dimension, value.dimension_value)
         key = redis_keys.live(self._prefix, *where)

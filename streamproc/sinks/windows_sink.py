@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
-from schemas.results import ALL, Cell, MetricValue
+from schemas.results import ALL, SIZES_MS, Cell, MetricValue
 from streamproc.failpoints import passing
 from streamproc.sinks.clickhouse_client import ClickHouse
 from streamproc.sinks.native_block import DATETIME_MS, blobs, block, integers, nullable_floats, texts
@@ -40,6 +40,13 @@ _ENTITY_COLUMNS: Final = ("metric", "entity", "value", "count", "sum_e4", "versi
 _SELECT_CELLS: Final = f"SELECT {', '.join(_CELL_COLUMNS)} FROM meta.window_sources FINAL WHERE "  # noqa: S608
 # The partition is a function of the key, so that FINAL need not merge across partitions.
 _FINAL: Final = " SETTINGS do_not_merge_across_partitions_select_final = 1"
+#: Values read at once to fill Redis: some ms of the event loop.
+_SERIES_PAGE: Final = 5000
+_SELECT_SERIES: Final = f"""
+SELECT metric, dimension, dimension_value, toUnixTimestamp(window_start) AS start_s, value, count, sum_e4, status, late,
+       version, toUnixTimestamp64Milli(updated_at) AS updated_ms
+FROM gold.windows FINAL WHERE {{where}}
+ORDER BY metric, dimension, dimension_value, window_start LIMIT {_SERIES_PAGE}{_FINAL}"""  # noqa: S608 (constants)
 
 
 class WindowsSink:
@@ -109,6 +116,28 @@ class WindowsSink:
         )
         return [(*row, ALL, 0) for row in rows]
 
+    async def series(
+        self, of: Collection[tuple[str, str]], since: Mapping[str, int]
+    ) -> AsyncIterator[list[MetricValue]]:
+        """Stored values of these (metric, dimension) that begin at or after `since[size]` (epoch ms), in pages; within a
+        page the newest first, so that who shows the newest window is told each only once.
+
+        Raises:
+            RetryableError, PermanentError: with a reason.
+        """
+        names = ",".join(f"({_text(metric)},{_text(dimension)})" for metric, dimension in sorted(of))
+        for size, start_ms in since.items() if names else ():
+            where = f"window = {_text(size)} AND window_start >= {max(0, start_ms // 1000)} AND (metric, dimension) IN ({names})"
+            after = ""
+            while True:
+                rows = await self._clickhouse.rows(_SELECT_SERIES.format(where=where + after))
+                yield [_value(size, row) for row in reversed(rows)]
+                if len(rows) < _SERIES_PAGE:
+                    break
+                after = (
+                    f" AND (metric, dimension, dimension_value, toUnixTimestamp(window_start)) > {_tuple(rows[-1][:4])}"
+                )
+
     async def _select(self, where: str) -> list[Cell]:
         rows = await self._clickhouse.rows(_SELECT_CELLS + where + _FINAL, bytes_columns=("data",))
         return [Cell(*row) for row in rows]
@@ -173,6 +202,15 @@ def _encode_entities(values: Sequence[MetricValue]) -> bytes:
             integers("updated_at", DATETIME_MS, [value.updated_at_ms for value in values]),
         ),
         len(values),
+    )
+
+
+def _value(size: str, row: Sequence[Any]) -> MetricValue:
+    metric, dimension, dimension_value, start_s, value, count, sum_e4, status, late, version, updated_ms = row
+    start = start_s * 1000
+    end = start + SIZES_MS[size]
+    return MetricValue(
+        metric, size, dimension, dimension_value, start, end, value, count, sum_e4, status, late, version, updated_ms
     )
 
 

@@ -113,7 +113,10 @@ class Window:
 
 
 class MergeState:
-    """The windows of one partition of `window-partials`."""
+    """The windows of one partition of `window-partials`.
+
+    `finish`, `values` and `rolled` get the time of day; all others any steady clock, since they only measure durations.
+    """
 
     def __init__(self) -> None:
         self.windows: dict[WindowKey, Window] = {}
@@ -245,6 +248,10 @@ class MergeState:
         """Have a window loaded that nobody touched."""
         if key.measure in _MEASURES and key not in self.windows:
             self._open(key, now_ms)
+
+    def note_quiet(self, live: tuple[str, str, str, str], start_ms: int) -> None:
+        """Have the clock roll a metric of which only the store knows: `live` is (measure, dimension, value, size)."""
+        self.newest.setdefault(live, start_ms)
 
     def roll_again(self) -> None:
         """Have the clock roll every quiet metric once more (whoever showed the rolled windows has lost them)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +14,7 @@ from streamproc.agents.merge_partition import MergePartition
 from streamproc.clock import now_ms
 from streamproc.config import Settings
 from streamproc.errors import RetryableError
+from streamproc.sinks.redis_instance import LiveInstance
 from streamproc.windows.accumulators import Count
 
 MEASURE = "user_events"
@@ -26,6 +27,7 @@ class Store:
     def __init__(self) -> None:
         self.down = False
         self.cells: list[Cell] = []
+        self.values: list[MetricValue] = []
         self.live: dict[tuple[Any, ...], MetricValue] = {}
         self.rolled: list[MetricValue] = []
         self.name = "a"
@@ -37,6 +39,7 @@ class Store:
     async def write(self, cells: Sequence[Cell], values: Sequence[MetricValue]) -> None:
         self._check()
         self.cells += cells
+        self.values += values
 
     async def load_cells(self, keys: Any) -> list[Cell]:
         self._check()
@@ -50,25 +53,32 @@ class Store:
         self._check()
         return []
 
+    async def series(
+        self, of: Collection[tuple[str, str]], since: Mapping[str, int]
+    ) -> AsyncIterator[list[MetricValue]]:
+        self._check()
+        yield [v for v in self.values if (v.metric, v.dimension) in of and v.window_start_ms >= since[v.size]]
+
 
 class Live:
     """Redis in memory."""
 
     def __init__(self) -> None:
         self.values: dict[tuple[Any, ...], MetricValue] = {}
-        self.rolls = 0
+        self.rolls: list[MetricValue] = []
         self.name = "a"
+        self.ahead_ms = 0
 
     async def write(self, values: Sequence[MetricValue]) -> int:
         self.values |= {(v.metric, v.size, v.dimension, v.dimension_value, v.window_start_ms): v for v in values}
         return len(values)
 
     async def roll(self, values: Sequence[MetricValue]) -> int:
-        self.rolls += len(values)
+        self.rolls += values
         return len(values)
 
-    async def instance(self) -> tuple[str, bool]:
-        return self.name, False
+    async def instance(self) -> LiveInstance:
+        return LiveInstance(self.name, False, now_ms() + self.ahead_ms)
 
 
 def agent(store: Store, live: Live) -> MergeAgent:
@@ -167,13 +177,64 @@ def test_an_emptied_redis_is_filled_again_with_what_is_held_and_what_was_let_go(
         assert expected
         held.state.forget(next(key for key in held.state.windows if key.size == "1m"))
         live.values.clear()
-        refilling = asyncio.create_task(made.refill_loop())
-        await asyncio.sleep(0)
-        made.refill()
+        made.live_view.refill()
         await flushed(made)
-        refilling.cancel()
         assert live.values.keys() == expected.keys()
         assert all(live.values[key].value == value.value for key, value in expected.items())
         assert held.state.rolled(now_ms() + 60_000)
+
+    asyncio.run(act())
+
+
+async def _checked(made: MergeAgent) -> None:
+    """The view has asked Redis who and when it is."""
+    checking = asyncio.create_task(made.live_view.check_loop())
+    for _ in range(300):
+        if made.live_view.now_ms() is not None:
+            break
+        await asyncio.sleep(0.01)
+    checking.cancel()
+
+
+def test_an_emptied_redis_gets_the_windows_of_its_series_back_that_nobody_holds_any_more() -> None:
+    """120 minutes, 24 hours, 7 and 35 days, as far as stored; quiet metrics among them roll again."""
+
+    async def act() -> None:
+        store, live = Store(), Live()
+        made = agent(store, live)
+        await flushed(made)
+        await _checked(made)
+        now = now_ms()
+        old = {"1m": 119, "5m": 287, "1h": 167, "1d": 34}
+        for size, back in old.items():
+            size_ms = SIZES_MS[size]
+            for start in (now - now % size_ms - back * size_ms, now - now % size_ms - 10 * back * size_ms):
+                fields = (MEASURE, size, "", "", start, start + size_ms, 7.0, 7, 0, "final", 0, 9, now)
+                store.values.append(MetricValue(*fields))
+        made.live_view.refill()
+        made.partitions[NUMBER].loaded = True
+        await made.live_view.load()
+        found = {(key[1], key[4]) for key in live.values}
+        assert found == {(v.size, v.window_start_ms) for v in store.values[::2]}
+        await made.live_view.roll()
+        assert {v.size for v in live.rolls} == set(SIZES_MS)
+
+    asyncio.run(act())
+
+
+def test_quiet_metrics_roll_by_the_clock_of_redis() -> None:
+    """A worker whose clock is a day behind Redis' (or ahead) rolls into the window that Redis is in."""
+
+    async def act() -> None:
+        live = Live()
+        live.ahead_ms = 86_400_000
+        made = agent(Store(), live)
+        await flushed(made)
+        await made.handle("window-partials", NUMBER, [record(0, cell("a", 3))])
+        await made.live_view.roll()
+        assert live.rolls == []
+        await _checked(made)
+        await made.live_view.roll()
+        assert [now_ms() + live.ahead_ms - v.window_start_ms < 60_000 for v in live.rolls] == [True]
 
     asyncio.run(act())

@@ -9,6 +9,7 @@ import pytest
 
 from schemas.results import Cell, MetricValue
 from streamproc.errors import PermanentError, RetryableError
+from streamproc.sinks import windows_sink
 from streamproc.sinks.clickhouse_client import ClickHouse
 from streamproc.sinks.windows_sink import WindowsSink
 from tests.sinks.support import MINUTE, START, cell, value, with_clickhouse
@@ -137,6 +138,39 @@ def test_what_was_emptied_can_be_written_again(clickhouse_server: ClickHouseHand
         return await clickhouse.rows(f"SELECT count() FROM gold.windows FINAL WHERE metric = '{name}'")
 
     assert with_clickhouse(clickhouse_server.url, act) == [(1,)]
+
+
+def test_series_come_back_in_pages_as_they_were_written(
+    clickhouse_server: ClickHouseHandle, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Newest version, of the metrics and dimensions that are asked for, from a start on; odd texts survive."""
+    monkeypatch.setattr(windows_sink, "_SERIES_PAGE", 3)
+    monkeypatch.setattr(windows_sink, "_SELECT_SERIES", windows_sink._SELECT_SERIES.replace("LIMIT 5000", "LIMIT 3"))
+    dims = [{}, *({"dimension": "d", "dimension_value": text} for text in ("it's", "\\ü", "z"))]
+    values = [
+        value(name, 2**60 + n, None if n == 3 else n / 7, START + n * MINUTE, sum_e4=n, late=n, **dim)
+        for dim in dims
+        for n in range(5)
+    ]
+    others = [value(name, 1, dimension="e", dimension_value="x"), value(name + "x", 1), value(name, 1, size="1h")]
+
+    async def act(clickhouse: ClickHouse) -> list[MetricValue]:
+        sink = WindowsSink(clickhouse)
+        await sink.write([], values + others)
+        await sink.write([], [value(name, 1, 9.0, START + 4 * MINUTE)])
+        wanted = {(name, ""), (name, "d")}
+        pages = [page async for page in sink.series(wanted, {"1m": START + 1 * MINUTE})]
+        assert [page async for page in sink.series([], {"1m": 0})] == []
+        assert all(page == sorted(page, key=lambda v: v.window_start_ms, reverse=True) for page in pages[:1])
+        return [each for page in pages for each in page]
+
+    found = with_clickhouse(clickhouse_server.url, act)
+    wanted = [each for each in values if each.window_start_ms > START]
+    assert sorted(found, key=_place) == sorted(wanted, key=_place)
+
+
+def _place(each: MetricValue) -> tuple[str, str, int]:
+    return each.dimension, each.dimension_value, each.window_start_ms
 
 
 @pytest.mark.parametrize("fault", [Mode.CUT_AFTER_REQUEST, Mode.REFUSE, Mode.BLACK_HOLE])
