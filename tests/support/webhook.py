@@ -69,6 +69,7 @@ class Webhook:
     def __init__(self) -> None:
         self.requests: list[Received] = []
         self._script: deque[Answer] = deque()
+        self._standing: Answer | None = None
         self._changed = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
@@ -92,6 +93,10 @@ class Webhook:
     def script(self, answers: Iterable[Answer]) -> None:
         """Answers of the next requests, in order."""
         self._script.extend(answers)
+
+    def always(self, answer: Answer | None) -> None:
+        """The answer of every request from now on that the script has none for; None: ok again."""
+        self._standing = answer
 
     def wait_for(self, accepted: int, timeout: float = 20.0) -> list[Received]:
         """Wait (in a thread, or outside a loop) until that many messages were accepted."""
@@ -125,7 +130,7 @@ class Webhook:
     async def _handle(self, request: web.Request) -> web.Response:
         at = time.monotonic()
         body = await request.json()
-        answer = self._script.popleft() if self._script else OK
+        answer = self._script.popleft() if self._script else self._standing or OK
         with self._changed:
             self.requests.append(Received(at, body, answer))
             self._changed.notify_all()
