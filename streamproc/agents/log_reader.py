@@ -108,7 +108,7 @@ class LogReader:
     async def read_from(
         self, tp: TopicPartition, start: int, stop: int | None = None, timeout_s: float = 60.0
     ) -> list[Any]:
-        """Records from `start` up to `stop` (exclusive) or to the end of the log as it is now.
+        """Records from `start` up to `stop` (exclusive) or to the end of the log as it is now, if that is nearer.
 
         Raises:
             RetryableError: the broker did not answer in time.
@@ -118,12 +118,13 @@ class LogReader:
         consumer.seek(tp, start)
         records: list[Any] = []
         deadline = monotonic() + timeout_s
-        end = stop
+        end: int | None = None
         while True:
             batch = await consumer.getmany(tp, timeout_ms=10, max_records=5000)
             records.extend(batch.get(tp, []))
             if end is None:
-                end = self._readable_end(tp)
+                now = self._readable_end(tp)
+                end = now if now is None or stop is None else min(now, stop)
             position = await consumer.position(tp)
             if end is not None and position >= end:
                 break

@@ -7,7 +7,7 @@ topic made again, starts at offset 0 with other records.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 import msgspec
 from aiokafka import TopicPartition
@@ -29,6 +29,9 @@ from streamproc.windows.dimensions import DimensionIndex
 from streamproc.windows.source import CellKey, SourceState
 
 log = get_logger("restore")
+
+#: Messages between two that are wanted, up to which reading on is cheaper than another round trip.
+_SMALL_GAP: Final = 8
 
 
 class SourceRestorer:
@@ -54,8 +57,7 @@ class SourceRestorer:
                 self.aggregator.retired.append(runtimes.pop(name))
             fresh = assigned - (held - lost)
             known = await read_known(reader, self.settings, fresh)
-            for name in sorted(fresh):
-                await self._restore_one(reader, *name, known.get(name, []))
+            await self._restore_fresh(reader, {name: known.get(name, []) for name in sorted(fresh)})
         RESTORE_SECONDS.labels("windows").observe(monotonic() - began)
         log.info("restored", partitions=len(assigned), kept=len(held - lost), seconds=round(monotonic() - began, 2))
         return {name: runtimes[name].next_offset for name in assigned}
@@ -68,27 +70,43 @@ class SourceRestorer:
         if runtime.state is None or runtime.state.offset < 0:
             return True
         tail = record_hash(runtime.tail) if runtime.tail is not None else runtime.tail_hash
-        return await self._holds(reader, runtime.topic, runtime.partition, runtime.state.offset, tail)
+        name = (runtime.topic, runtime.partition)
+        return (await self._held_offsets(reader, {name: (runtime.state.offset, tail)}))[name]
 
-    async def _holds(self, reader: LogReader, topic: str, partition: int, offset: int, tail_hash: str) -> bool:
-        """Whether the log still has that record at that offset, or has outlived it by retention."""
-        tp = self._tp(topic, partition)
-        begins = (await reader.beginning([tp]))[tp]
-        if begins > offset:
-            return True
-        found = (await reader.first_records({tp: offset}))[tp]
-        return found is not None and found.offset == offset and record_hash(found) == tail_hash
+    async def _restore_fresh(self, reader: LogReader, known: dict[tuple[str, int], list[Known]]) -> None:
+        """Each source from the newest snapshot of the log that is really there; all are asked for together, since what
+        a restore takes is round trips."""
+        snapshots = {
+            name: [(log_, log_.snapshot) for log_ in logs if log_.snapshot is not None] for name, logs in known.items()
+        }
+        while snapshots:
+            asked = {name: candidates[0][1] for name, candidates in snapshots.items() if candidates}
+            there = await self._held_offsets(reader, {name: (s.offset, s.tail_hash) for name, s in asked.items()})
+            for name, candidates in list(snapshots.items()):
+                if not candidates:
+                    del snapshots[name]
+                    await self._begin(reader, self.aggregator.runtime(*name), known[name])
+                    continue
+                found, saved = candidates.pop(0)
+                runtime = self.aggregator.runtime(*name)
+                if there[name] and await self._load(reader, runtime, saved):
+                    runtime.dead_until = found.offset
+                    del snapshots[name]
 
-    async def _restore_one(self, reader: LogReader, topic: str, partition: int, logs: list[Known]) -> None:
-        runtime = self.aggregator.runtime(topic, partition)
-        for known in logs:
-            saved = known.snapshot
-            if saved is None or not await self._holds(reader, topic, partition, saved.offset, saved.tail_hash):
-                continue
-            if await self._load(reader, runtime, saved):
-                runtime.dead_until = known.offset
-                return
-        await self._begin(reader, runtime, logs)
+    async def _held_offsets(
+        self, reader: LogReader, places: dict[tuple[str, int], tuple[int, str]]
+    ) -> dict[tuple[str, int], bool]:
+        """Whether each log still has that record at that offset, or has outlived it by retention."""
+        tps = {self._tp(*name): name for name in places}
+        if not tps:
+            return {}
+        begins = await reader.beginning(tps)
+        held = {name: begins[tp] > places[name][0] for tp, name in tps.items()}
+        ask = {tp: places[name][0] for tp, name in tps.items() if not held[name]}
+        for tp, record in (await reader.first_records(ask)).items():
+            offset, tail_hash = places[tps[tp]]
+            held[tps[tp]] = record is not None and record.offset == offset and record_hash(record) == tail_hash
+        return held
 
     async def _begin(self, reader: LogReader, runtime: SourceRuntime, logs: list[Known]) -> None:
         """A log without a snapshot: its identity is its first record; dead letters already sent are known by it."""
@@ -134,13 +152,22 @@ class SourceRestorer:
     async def _messages(self, reader: LogReader, topic: str, place: int, offsets: list[int]) -> list[bytes] | None:
         """Values of single messages of an internal topic, or None if one is gone."""
         tp = TopicPartition(self.settings.topic(topic), place)
-        values: list[bytes] = []
-        for offset in offsets:
-            record: Any = (await reader.first_records({tp: offset}))[tp]
-            if record is None or record.offset != offset:
-                return None
-            values.append(record.value)
-        return values
+        values: dict[int, bytes] = {}
+        for first, last in _ranges(offsets):
+            for record in await reader.read_from(tp, first, last + 1):
+                values[record.offset] = record.value
+        return None if any(offset not in values for offset in offsets) else [values[offset] for offset in offsets]
+
+
+def _ranges(offsets: list[int]) -> list[tuple[int, int]]:
+    """(first, last) of stretches that hold all offsets; small gaps (other sources' messages) are read as well."""
+    ranges: list[tuple[int, int]] = []
+    for offset in sorted(offsets):
+        if ranges and offset - ranges[-1][1] <= _SMALL_GAP:
+            ranges[-1] = (ranges[-1][0], offset)
+        else:
+            ranges.append((offset, offset))
+    return ranges
 
 
 def load_state(state: SourceState, stored: internal.SavedState) -> None:
