@@ -38,6 +38,8 @@ class Ledger:
 
     def write(self, topic: str, partition: int, events: list[Event], base: int | None, outcome: str) -> None:
         """Lines for a batch, at once in the hands of the system."""
+        if not events:
+            return
         lines = []
         for place, event in enumerate(events):
             offset = "null" if base is None else base + place
@@ -70,16 +72,18 @@ class Sender:
 
     def __init__(self, bootstrap: str, ledger: Ledger, linger_s: float, compression: str | None, prefix: str) -> None:
         self._ledger, self._linger_s, self._prefix = ledger, linger_s, prefix
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap.split(","),
-            acks="all",
-            compression_type=compression,
-            max_request_size=_LARGEST,
-            max_batch_size=_LARGEST // 4,
-            request_timeout_ms=15_000,
-            retry_backoff_ms=100,
-            metadata_max_age_ms=5_000,
-        )
+        self._settings: dict[str, Any] = {
+            "bootstrap_servers": bootstrap.split(","),
+            "acks": "all",
+            "compression_type": compression,
+            "max_request_size": _LARGEST,
+            "max_batch_size": _LARGEST // 4,
+            "request_timeout_ms": 15_000,
+            "retry_backoff_ms": 100,
+            "metadata_max_age_ms": 5_000,
+        }
+        self._producer = AIOKafkaProducer(**self._settings)
+        self._renewing = asyncio.Lock()
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._places: dict[bytes, int] = {}
         self._partitions: dict[str, int] = {}
@@ -163,12 +167,30 @@ class Sender:
             if handed_over:
                 self._ledger.write(lane.topic, lane.partition, events, None, "unknown")
             await asyncio.sleep(_PAUSE_S)
+            await self._renew()
         except asyncio.CancelledError:
             if handed_over:
                 self._done(lane, events, None, "unknown")
             raise
         else:
             self._done(lane, events, answer.offset, "acked")
+
+    async def _renew(self) -> None:
+        """A new client for one whose sending task has died: it would fail everything from then on."""
+        async with self._renewing:
+            dead = self._producer
+            if not dead._sender.sender_task.done():
+                return
+            self._producer = AIOKafkaProducer(**self._settings)
+            try:
+                await self._producer.start()
+            except KafkaError:
+                # Away just now: the next batch that fails tries again.
+                await self._producer.stop()
+                self._producer = dead
+                return
+            with contextlib.suppress(KafkaError):
+                await dead.stop()
 
     def _done(self, lane: _Lane, events: list[Event], base: int | None, outcome: str) -> None:
         for _ in events:

@@ -1,0 +1,79 @@
+"""Logs that were cut or lost: records saved before count as they did, in the same log or as one of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from tests.oracle.expect import expect
+from tests.oracle.log import add_earlier, save_log
+from tests.oracle.logs import Entry, connect, fill, made_up
+from tests.oracle.traffic import Mix
+from tests.support.truth import Record, compute
+
+BEGIN = 1_772_445_600_000
+
+
+def _saved(path: Path, entries: list[Entry]) -> Path:
+    with connect() as db:
+        fill(db, entries)
+        save_log(db, path)
+    return path
+
+
+def _windows(db: duckdb.DuckDBPyConnection) -> dict[tuple[str, ...], tuple[float, ...]]:
+    return {tuple(row[:5]): tuple(row[5:]) for row in db.execute("FROM want").fetchall()}
+
+
+def test_records_cut_from_a_log_still_count(tmp_path: Path) -> None:
+    """Retention has taken the first third; what was saved before completes the same log."""
+    entries = made_up(1, 1500, BEGIN, Mix())
+    path = _saved(tmp_path / "before.parquet", entries[:1000])
+    with connect() as db:
+        fill(db, entries[500:])
+        add_earlier(db, path)
+        expect(db)
+        assert db.execute("SELECT count(*), min(log), max(log) FROM rec").fetchone() == (1500, 0, 0)
+        found = _windows(db)
+    with connect() as whole:
+        fill(whole, entries)
+        expect(whole)
+        assert found == _windows(whole)
+
+
+def test_a_lost_log_is_a_source_of_its_own(tmp_path: Path) -> None:
+    """Two logs lost one after the other: duplicates and lateness begin anew in each, windows are joined."""
+    first, second, third = (made_up(seed, 600, BEGIN, Mix(duplicates=0.2)) for seed in (1, 2, 3))
+    paths = [_saved(tmp_path / f"{n}.parquet", log) for n, log in enumerate((first, second))]
+    with connect() as db:
+        fill(db, third)
+        for path in reversed(paths):
+            add_earlier(db, path)
+        expect(db)
+        assert db.execute("SELECT log, count(*) FROM rec GROUP BY log ORDER BY log").fetchall() == [
+            (-2, 600),
+            (-1, 600),
+            (0, 600),
+        ]
+        found = _windows(db)
+    # To the other truth each log is further partitions.
+    logs = [(part, entry) for part, log in enumerate((first, second, third)) for entry in log]
+    truth = compute(Record(e.topic, 10 * part + e.partition, e.offset, e.timestamp, e.value) for part, e in logs)
+    assert {key: row[:3] for key, row in found.items()} == truth.windows
+
+
+def test_records_lost_before_they_were_read_count_nowhere(tmp_path: Path) -> None:
+    """`--lost` names the offsets; log time and the highest event time do not know them either."""
+    entries = [entry for entry in made_up(1, 900, BEGIN, Mix()) if entry.topic == "cost-events"]
+    path = _saved(tmp_path / "before.parquet", entries)
+    here = [entry for entry in entries if entry.partition != 0 or entry.offset >= 20]
+    with connect() as db:
+        fill(db, here)
+        add_earlier(db, path)
+        expect(db, [("cost-events", 0, 5, 20)])
+        assert db.execute("SELECT count(*) FROM outcome WHERE word = 'lost'").fetchone() == (15,)
+        found = _windows(db)
+    rest = [e for e in entries if e.partition != 0 or not 5 <= e.offset < 20]
+    truth = compute(Record(e.topic, e.partition, e.offset, e.timestamp, e.value) for e in rest)
+    assert {key: row[:3] for key, row in found.items()} == truth.windows
