@@ -42,6 +42,8 @@ _WRONG = (
     InvalidTopicError,
 )
 _POLL_S = 0.1
+#: After the time is over there is one more try, whose refusal is told as it is.
+_LAST_TRY_S = 5.0
 
 log = get_logger("topics")
 
@@ -129,10 +131,10 @@ async def ensure_topics(settings: Settings, *, timeout_s: float = 30.0, replace_
             )
         created: list[str] = []
         while missing:
-            created += await _create(settings, admin, missing)
+            created += await _create(settings, admin, missing, last_try=monotonic() > deadline)
             missing = {n: t for n, t in missing.items() if n not in created and n not in await topic_states(admin)}
             if missing:
-                await _pause(deadline, missing)
+                await _pause(deadline + _LAST_TRY_S, missing)
         while not_ready := await _without_leader(admin, wanted):
             await _pause(deadline, not_ready)
     if created:
@@ -151,7 +153,9 @@ async def _pause(deadline: float, waiting_for: Iterable[str]) -> None:
     await asyncio.sleep(_POLL_S)
 
 
-async def _create(settings: Settings, admin: AIOKafkaAdminClient, topics: dict[str, Topic]) -> list[str]:
+async def _create(
+    settings: Settings, admin: AIOKafkaAdminClient, topics: dict[str, Topic], last_try: bool
+) -> list[str]:
     """Create the topics, giving up settings that the broker refuses. Returns the names that were created here."""
     created: list[str] = []
     configs = {name: topic.config() for name, topic in topics.items()}
@@ -159,7 +163,7 @@ async def _create(settings: Settings, admin: AIOKafkaAdminClient, topics: dict[s
         for config in configs.values():
             for option in given_up:
                 config.pop(option, None)
-        results = await _request(settings, admin, configs)
+        results = await _request(settings, admin, configs, last_try)
         created += [name for name, error in results.items() if error is None]
         refused = {name: error for name, error in results.items() if isinstance(error, _REFUSED)}
         if not refused:
@@ -172,7 +176,7 @@ async def _create(settings: Settings, admin: AIOKafkaAdminClient, topics: dict[s
 
 
 async def _request(
-    settings: Settings, admin: AIOKafkaAdminClient, configs: dict[str, dict[str, str]]
+    settings: Settings, admin: AIOKafkaAdminClient, configs: dict[str, dict[str, str]], last_try: bool
 ) -> dict[str, KafkaError | None]:
     """One CreateTopics request: by name None (created), or the error (exists, refused, or worth another try)."""
     topics = [
@@ -186,11 +190,14 @@ async def _request(
     results: dict[str, KafkaError | None] = {}
     for name, code, message in response.topic_errors:
         results[name] = for_code(code)(message) if code else None
-        _raise_if_hopeless(settings, name, results[name])
+        _raise_if_hopeless(settings, name, results[name], last_try)
     return results
 
 
-def _raise_if_hopeless(settings: Settings, name: str, error: KafkaError | None) -> None:
+def _raise_if_hopeless(settings: Settings, name: str, error: KafkaError | None, last_try: bool) -> None:
+    if isinstance(error, InvalidReplicationFactorError) and not last_try:
+        # Said too while some brokers of a cluster are still starting.
+        return
     if isinstance(error, _NOT_ALLOWED):
         raise ConfigError(
             f"the broker does not let us create {name} ({error}); create the topics yourself and set "

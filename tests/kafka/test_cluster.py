@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.topics import ALL, SOURCES, USER_EVENTS
 from streamproc.config import Settings
+from streamproc.errors import ConfigError
 from streamproc.kafka_topics import ensure_topics
 from tests.support.kafka import start_kafka
 from tests.support.stack import produce, read_all
@@ -94,3 +95,19 @@ def test_no_topic_is_made_by_asking_for_it(tmp_path: Path) -> None:
         with pytest.raises((KafkaError, TimeoutError)):
             asyncio.run(asyncio.wait_for(produce(kafka.bootstrap, EVENTS[:1]), 2))
         assert kafka.bounds(USER_EVENTS) == {}
+
+
+def test_topics_are_made_when_enough_brokers_have_come(tmp_path: Path) -> None:
+    """Whoever starts before the last of three brokers waits for it; a replication that never can be is a mistake."""
+    with start_kafka(tmp_path, nodes=3) as kafka:
+        settings = Settings(broker_url=kafka.url, partitions=1, replication_factor=3)
+        kafka.nodes[2].stop()
+        with pytest.raises(ConfigError, match="STREAMPROC_REPLICATION_FACTOR=3"):
+            asyncio.run(ensure_topics(settings, timeout_s=1))
+
+        async def act() -> list[str]:
+            making = asyncio.create_task(ensure_topics(settings, timeout_s=60))
+            await asyncio.to_thread(kafka.nodes[2].start)
+            return await making
+
+        assert sorted(asyncio.run(act())) == sorted(ALL)

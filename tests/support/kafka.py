@@ -224,6 +224,16 @@ class KafkaCluster:
         described = self._admin(lambda admin: admin.describe_topics([topic]))
         return {part["partition"]: part["leader"] for part in described[0]["partitions"]}
 
+    def in_sync(self, topic: str) -> set[int]:
+        """Numbers of the nodes that are in sync for every partition of a topic."""
+        described = self._admin(lambda admin: admin.describe_topics([topic]))
+        return set.intersection(*(set(part["isr"]) for part in described[0]["partitions"]))
+
+    def group_members(self, *groups: str) -> int:
+        """How many members these groups have."""
+        answers = self._admin(lambda admin: admin.describe_consumer_groups(list(groups)))
+        return sum(len(group[5]) for answer in answers for group in answer.groups)
+
     def topic_config(self, topic: str) -> dict[str, str]:
         """Settings of a topic as the broker has them, defaults included."""
         from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
