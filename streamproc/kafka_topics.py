@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -46,6 +46,8 @@ _POLL_S = 0.1
 _LAST_TRY_S = 5.0
 
 log = get_logger("topics")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +122,10 @@ async def ensure_topics(settings: Settings, *, timeout_s: float = 30.0, replace_
     wanted = {settings.topic(name): topic for name, topic in ALL.items()}
     deadline = monotonic() + timeout_s
     async with admin_client(settings) as admin:
-        states = await topic_states(admin)
+        states = await _answered(deadline, topic_states, admin)
         if replace_empty:
             await _drop_empty(settings, admin, wanted, states)
-            states = await topic_states(admin)
+            states = await _answered(deadline, topic_states, admin)
         missing = {name: topic for name, topic in wanted.items() if name not in states}
         if missing and not settings.create_topics:
             raise ConfigError(
@@ -131,15 +133,31 @@ async def ensure_topics(settings: Settings, *, timeout_s: float = 30.0, replace_
             )
         created: list[str] = []
         while missing:
-            created += await _create(settings, admin, missing, last_try=monotonic() > deadline)
-            missing = {n: t for n, t in missing.items() if n not in created and n not in await topic_states(admin)}
+            created += await _answered(deadline, _create, settings, admin, missing, monotonic() > deadline)
+            states = await _answered(deadline, topic_states, admin)
+            missing = {n: t for n, t in missing.items() if n not in created and n not in states}
             if missing:
                 await _pause(deadline + _LAST_TRY_S, missing)
-        while not_ready := await _without_leader(admin, wanted):
+        while not_ready := await _answered(deadline, _without_leader, admin, wanted):
             await _pause(deadline, not_ready)
     if created:
         log.info("topics created", topics=len(created), partitions=settings.partitions)
     return created
+
+
+async def _answered(deadline: float, ask: Callable[..., Awaitable[T]], *args: Any) -> T:
+    """Ask until a broker answers: the client picks any of a cluster, and that one may be away while the others work.
+
+    Raises:
+        RetryableError: nobody answered in time.
+    """
+    while True:
+        try:
+            return await ask(*args)
+        except RetryableError:
+            if monotonic() > deadline:
+                raise
+            await asyncio.sleep(_POLL_S)
 
 
 async def _without_leader(admin: AIOKafkaAdminClient, wanted: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import signal
 import sys
@@ -39,6 +40,8 @@ async def _run(options: Options, console: Console) -> Result:
 def main() -> int:
     """0: all promises held; 1: violations; 130: interrupted."""
     options = parse()
+    # Brokers that are away are part of the game: aiokafka tells of each several times a second.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     console = Console(stderr=True)
     try:
         result = asyncio.run(_run(options, console))

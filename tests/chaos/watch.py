@@ -19,6 +19,7 @@ from tests.support.stack import EVENT_TOPICS
 #: Progress is recorded once a second, so that a worker that keeps up is never seen closer than that.
 KEEPS_UP_S: Final = 2.5
 _POLL_S: Final = 0.25
+_STOP_S: Final = 5.0
 _FOLLOWED: Final = ("window-progress", "alerts")
 Ends = dict[tuple[str, int], int]
 
@@ -43,12 +44,17 @@ class Watch:
         self._tasks = [asyncio.create_task(self._again(self._follow)), asyncio.create_task(self._again(self._measure))]
 
     async def stop(self) -> None:
-        """Stop following; raises what ended a task."""
+        """Stop following; raises what ended a task.
+
+        Clients whose broker is away swallow cancellations: they are left behind after a while.
+        """
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        if self._tasks:
+            done, _ = await asyncio.wait(self._tasks, timeout=_STOP_S)
+            for task in done:
+                if not task.cancelled():
+                    task.result()
 
     async def new_logs(self) -> None:
         """Begin anew: all logs are others now."""
@@ -75,7 +81,7 @@ class Watch:
                 self._world.log({"event": "watch_lost_broker", "error": repr(error)})
             finally:
                 with contextlib.suppress(KafkaError, OSError, TimeoutError):
-                    await consumer.stop()
+                    await asyncio.wait_for(consumer.stop(), _STOP_S)
             await asyncio.sleep(0.2)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:

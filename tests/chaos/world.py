@@ -121,8 +121,8 @@ class World:
     #: Logs saved before they were lost, the newest first, and what was deleted unread (TOPIC/PARTITION:FIRST-AFTER).
     saved_logs: list[Path] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
-    #: How many processes faults have killed and paused so far.
-    counts: dict[str, int] = field(default_factory=lambda: {"kills": 0, "pauses": 0})
+    #: How many processes faults have killed and paused so far, and how many workers there have been.
+    counts: dict[str, int] = field(default_factory=lambda: {"kills": 0, "pauses": 0, "workers": 0})
 
     @property
     def bootstrap(self) -> str:
@@ -143,18 +143,17 @@ class World:
         return [worker for worker in self.workers if worker.role == role and worker.wanted]
 
     def add_worker(self, role: str, **env: str) -> WorkerHandle:
-        """Start one more worker (see WorkerHandle.start); the supervisor cares for it from now on."""
-        number = sum(worker.role == role for worker in self.workers) + 1
+        """Start one more worker (see WorkerHandle.start); the supervisor cares for it from now on.
+
+        To let it go: `faults.processes.graceful`, then remove it from `workers`.
+        """
+        # In a dictionary, which all views of the world share.
+        self.counts["workers"] += 1
+        number = self.counts["workers"]
         worker = WorkerHandle(self.directory, f"{role}-{number}", role, self.env)
         self.workers.append(worker)
         worker.start(**env)
         return worker
-
-    async def remove_worker(self, worker: WorkerHandle, timeout_s: float = 30.0) -> int:
-        """Stop a worker for good, gracefully; its exit code."""
-        code = await worker.stop(timeout_s)
-        self.workers.remove(worker)
-        return code
 
     def kill(self, process: WorkerHandle | Server) -> None:
         """SIGKILL, counted and written down."""

@@ -51,6 +51,17 @@ def test_three_nodes_take_and_give_records_with_one_of_them_killed(tmp_path: Pat
         assert len(asyncio.run(read_all(kafka.bootstrap, [USER_EVENTS]))) == 500
 
 
+def test_topics_are_ensured_with_any_one_of_three_nodes_away(tmp_path: Path) -> None:
+    """The client asks any node that it knows of; a worker that starts must not end because that one is away."""
+    with start_kafka(tmp_path, nodes=3) as kafka:
+        settings = Settings(broker_url=kafka.url, partitions=1, replication_factor=3)
+        asyncio.run(ensure_topics(settings))
+        kafka.nodes[1].kill()
+        # Until the session of the killed node ends, metadata still names it.
+        for _ in range(12):
+            assert asyncio.run(ensure_topics(settings)) == []
+
+
 def test_partitions_groups_and_retention_can_be_changed_from_outside(tmp_path: Path) -> None:
     with start_kafka(tmp_path) as kafka:
         asyncio.run(ensure_topics(Settings(broker_url=kafka.url, partitions=1)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.chaos.fault import BROKERS, WORKERS, Fault
-from tests.chaos.faults.processes import GRACEFUL_S
+from tests.chaos.faults.processes import graceful
 from tests.chaos.world import Broker, World
 
 
@@ -108,17 +108,19 @@ class WrongOffsets(Fault):
     async def inject(self, world: World) -> None:
         assert world.cluster is not None
         workers = [worker for worker in world.workers if worker.role in ("windows", "archive")]
-        for worker in workers:
-            code = await worker.stop(GRACEFUL_S)
-            assert code in (0, -9), f"{worker.name} ended with {code} after SIGTERM; see {worker.log}"
         to_the_end = world.rng.random() < 0.5
-        for group in ("streamproc-windows", "streamproc-archive"):
-            for topic, count in sorted((await asyncio.to_thread(_ends, world)).items()):
-                for partition, end in count.items():
-                    offset = end if to_the_end else 0
-                    await asyncio.to_thread(world.cluster.set_group_offset, group, topic, partition, offset)
-        for worker in workers:
-            worker.start()
+        try:
+            for worker in workers:
+                await graceful(world, worker)
+            for group in ("streamproc-windows", "streamproc-archive"):
+                for topic, count in sorted((await asyncio.to_thread(_ends, world)).items()):
+                    for partition, end in count.items():
+                        offset = end if to_the_end else 0
+                        await asyncio.to_thread(world.cluster.set_group_offset, group, topic, partition, offset)
+        finally:
+            for worker in workers:
+                if not worker.alive:
+                    worker.start()
 
 
 class MorePartitions(Fault):

@@ -8,7 +8,7 @@ from typing import Final
 from streamproc.config import Settings
 from streamproc.kafka_topics import ensure_topics
 from tests.chaos.fault import EVERYTHING, Fault
-from tests.chaos.faults.processes import GRACEFUL_S
+from tests.chaos.faults.processes import graceful
 from tests.chaos.judge import save_log
 from tests.chaos.recovery import at_rest
 from tests.chaos.worker import WorkerHandle
@@ -66,14 +66,14 @@ class Retention(Fault):
         windows = world.of_role("windows")
         for worker in windows:
             await world.until(f"{worker.name} is ready", worker.ready, _START_S)
-        for worker in windows:
-            code = await worker.stop(GRACEFUL_S)
-            assert code == 0, f"{worker.name} ended with {code} after SIGTERM; see {worker.log}"
         try:
+            for worker in windows:
+                await graceful(world, worker)
             topic, partition, begins, cut = await self._cut(world)
         finally:
             for worker in windows:
-                worker.start()
+                if not worker.alive:
+                    worker.start()
         world.lost.append(f"{topic}/{partition}:{begins}-{cut}")
         world.log({"event": "lost", "place": world.lost[-1]})
 
