@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
@@ -189,10 +190,22 @@ def read_amount(value: Any) -> int:
             raise Refused("malformed")
     if not isinstance(value, Number):
         raise Refused("malformed")
-    amount = round(Fraction(value.text) * 10_000)  # half to even
+    amount = round(_fraction(value.text) * 10_000)  # half to even
     if not INT64[0] <= amount <= INT64[1]:
         raise Refused("malformed")
     return amount
+
+
+def _fraction(text: str) -> Fraction:
+    """The number; one beyond 10**40 is 10**40, and one nearer to 0 than 10**-40 is 0 (both decide alike)."""
+    mantissa, _, exponent = text.replace("E", "e").partition("e")
+    exact = Fraction(Decimal(mantissa))
+    if len(exponent.lstrip("+-").lstrip("0")) > 7 or abs(int(exponent or 0)) > 2_000_000:
+        return Fraction(0) if not exact or exponent[0] == "-" else Fraction(10**40)
+    size = Decimal(mantissa).adjusted() + int(exponent or 0)
+    if exact and abs(size) > 40:
+        return Fraction(0) if size < 0 else Fraction(10**40)
+    return exact * Fraction(10) ** int(exponent or 0) if exact else exact
 
 
 def _read_document(value: bytes | None) -> Pairs:
@@ -235,16 +248,20 @@ def _check_version(text: str) -> None:
     core, plus, build = text.partition("+")
     core, minus, pre = core.partition("-")
     numbers = core.split(".")
-    good = len(numbers) == 3 and all(_is_decimal(part) and str(int(part)) == part for part in numbers)
+    good = len(numbers) == 3 and all(_is_decimal(part) and _is_shortest(part) for part in numbers)
     for there, tail in ((minus, pre), (plus, build)):
         for part in tail.split(".") if there else []:
             good = good and bool(part) and not re.search("[^0-9A-Za-z-]", part)
             if tail is pre and _is_decimal(part):
-                good = good and str(int(part)) == part
+                good = good and _is_shortest(part)
     if not good:
         raise Refused("malformed")
     if numbers[0] != "1":
         raise Refused("unknown_version")
+
+
+def _is_shortest(digits: str) -> bool:
+    return digits == "0" or digits[0] != "0"
 
 
 def _is_decimal(part: str) -> bool:

@@ -1,0 +1,1 @@
+"""Fuzzing: seeded, structured inputs for everything that reads what others wrote (`python -m tests.fuzz --help`)."""
