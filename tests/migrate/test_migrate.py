@@ -150,7 +150,7 @@ def test_the_lock_of_a_killed_migration_expires(settings: Settings, monkeypatch:
     dead = MigrationLock(client, "dead", 1.0, said.append)
     dead.__enter__()
     with pytest.raises(RetryableError, match="another migration is running"):
-        migrate(settings, wait_s=0.2, say=said.append)
+        migrate(settings, wait_s=3.0, say=said.append)
     assert said == ["another migration is running: waiting for it"]
     monkeypatch.setattr("streamproc.migrate_lock.EXPIRES_S", -1)
     dead.renew()
