@@ -27,6 +27,8 @@ from streamproc.alerts.rules import ON_FINAL, Rule, RuleSet, WatchKey, watch_key
 
 #: Silenced alerts that one tick looks at.
 _MUTED_PER_TICK: Final = 1000
+#: How long after a transition another one that it refers to may still be unread.
+_ON_ITS_WAY_MS: Final = 60_000
 _STATES: Final = tuple(AlertState)
 #: How far the clocks of two workers may be apart.
 _CLOCKS_APART_MS: Final = 60_000
@@ -180,6 +182,8 @@ class AlertEngine:
             # One that is itself silent in its cooldown silences nothing: somebody must be told.
             if inhibitor and inhibitor.state is AlertState.FIRING and inhibitor.muted != COOLDOWN:
                 return name
+            if _awaited(name, inhibitor, instance, now_ms):
+                return name
         quiet = instance.quiet_from_ms
         # A resolve from the future was recorded by a clock that is ahead: it must not silence the alert until then.
         return COOLDOWN if quiet is not None and -_CLOCKS_APART_MS <= now_ms - quiet < rule.cooldown_ms else ""
@@ -226,6 +230,21 @@ class AlertEngine:
             self._muted[key] = None
         else:
             self._muted.pop(key, None)
+
+
+def _awaited(name: str, inhibitor: Instance | None, instance: Instance, now_ms: int) -> bool:
+    """Whether another worker recorded that `name` keeps this alert quiet, and what it recorded of `name` is on its way.
+
+    The two lie in different partitions: with one broker away, one was read 2 s before the other and people were told
+    of a warning that a critical alert had replaced.
+    """
+    last = instance.last
+    if last is None or last.state is not AlertState.FIRING or last.inhibited_by != name:
+        return False
+    if not 0 <= now_ms - last.recorded_at_ms < _ON_ITS_WAY_MS:
+        return False
+    known = inhibitor.last if inhibitor else None
+    return known is None or known.recorded_at_ms < last.recorded_at_ms
 
 
 def _orphaned(rule: Rule | None, key: Key, last: AlertTransition) -> bool:

@@ -23,6 +23,26 @@ def states(items: list[AlertTransition]) -> list[str]:
     return [item.state.value for item in items]
 
 
+def test_what_silences_an_alert_may_be_read_after_it() -> None:
+    """Found by the fault run: the warning's record was read, the critical one's partition had no leader for 2 s."""
+    recorded = AlertEngine(load_rules()).observe(cost(3.5, 1), NOW)
+    critical, warning = recorded
+    successor = AlertEngine(load_rules())
+    successor.restore([warning])
+    assert successor.observe(cost(1.0, 1, video="8"), NOW + 1) == []
+    assert successor.tick(NOW + 2_000) == []
+    successor.restore([critical])
+    assert successor.tick(NOW + 3_000) == []
+    # An older end of the same critical alert does not say that this one is over.
+    older = msgspec.structs.replace(critical, state=AlertState.RESOLVED, recorded_at_ms=NOW - 1, transition_id="0")
+    other = AlertEngine(load_rules())
+    other.restore([older, warning])
+    other.observe(cost(1.0, 1, video="8"), NOW + 1)
+    assert other.tick(NOW + 2_000) == []
+    # If nothing comes, somebody is told after all.
+    assert short(other.tick(NOW + 61_000)) == [("video-cost-warning", "firing", "")]
+
+
 def test_cost_of_one_video() -> None:
     engine = AlertEngine(load_rules())
     assert engine.observe(cost(1.0, 1), NOW) == []
