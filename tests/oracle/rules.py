@@ -202,6 +202,27 @@ _BY_TOPIC: Final[dict[str, Callable[[dict[str, Any], bytes], Row]]] = {
 }
 
 
+def _no_constant(name: str) -> Any:
+    raise _Refused(f"{name} is no JSON")
+
+
+_SLOW: Final = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def _parse(value: bytes) -> Any:
+    """Strict JSON. What orjson refuses is read again: to it a number beyond a double is no JSON, to RFC 8259 it is."""
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        try:
+            event = _SLOW.decode(value.decode("utf-8"))
+            # Half a surrogate pair is no text that anybody could store.
+            json.dumps(event, ensure_ascii=False).encode()
+            return event
+        except (ValueError, RecursionError) as error:
+            raise _Refused("no JSON") from error
+
+
 def judge(topic: str, value: bytes | None) -> tuple[str, Row]:
     """(dead-letter reason or '', row of COLUMNS). `future_event` needs the log and comes later."""
     if not value:
@@ -209,7 +230,7 @@ def judge(topic: str, value: bytes | None) -> tuple[str, Row]:
     if len(value) > _LARGEST:
         return "too_large", EMPTY
     try:
-        event = orjson.loads(value)
+        event = _parse(value)
         if type(event) is not dict:
             return "malformed", EMPTY
         version = event.get("schema_version")
@@ -222,5 +243,5 @@ def judge(topic: str, value: bytes | None) -> tuple[str, Row]:
         if type(event_id) is not str or _UUID.fullmatch(event_id) is None:
             return "malformed", EMPTY
         return "", (event_id.lower(), instant(event.get("occurred_at")), *_BY_TOPIC[topic](event, value))
-    except (orjson.JSONDecodeError, _Refused):
+    except _Refused:
         return "malformed", EMPTY
