@@ -36,6 +36,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.new_partitions import NewPartitions
 from aiokafka.admin.records_to_delete import RecordsToDelete
+from aiokafka.errors import CommitFailedError, UnknownMemberIdError
 from aiokafka.structs import OffsetAndMetadata
 
 from streamproc.embedded.child import bound_argv
@@ -184,7 +185,11 @@ class KafkaCluster:
         return int(self._admin(lambda admin: admin.delete_records({tp: RecordsToDelete(before)}))[tp])
 
     def set_group_offset(self, group: str, topic: str, partition: int, offset: int) -> None:
-        """Commit an offset for a group that has no member now."""
+        """Commit an offset for a group without members; waits until a killed member's session is over.
+
+        Raises:
+            KafkaError: it still has members.
+        """
         tp = TopicPartition(topic, partition)
 
         async def act() -> None:
@@ -192,11 +197,23 @@ class KafkaCluster:
             await consumer.start()
             try:
                 consumer.assign([tp])
-                await consumer.commit({tp: OffsetAndMetadata(offset, "")})
+                await self._commit_when_empty(consumer, {tp: OffsetAndMetadata(offset, "")})
             finally:
                 await consumer.stop()
 
         _run(act)
+
+    @staticmethod
+    async def _commit_when_empty(consumer: AIOKafkaConsumer, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+        deadline = time.monotonic() + 60.0
+        while True:
+            try:
+                await consumer.commit(offsets)
+                return
+            except (CommitFailedError, UnknownMemberIdError):
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
 
     def group_offsets(self, group: str) -> dict[tuple[str, int], int]:
         """What a group committed, by (topic, partition)."""
@@ -228,11 +245,6 @@ class KafkaCluster:
         """Numbers of the nodes that are in sync for every partition of a topic."""
         described = self._admin(lambda admin: admin.describe_topics([topic]))
         return set.intersection(*(set(part["isr"]) for part in described[0]["partitions"]))
-
-    def group_members(self, *groups: str) -> int:
-        """How many members these groups have."""
-        answers = self._admin(lambda admin: admin.describe_consumer_groups(list(groups)))
-        return sum(len(group[5]) for answer in answers for group in answer.groups)
 
     def topic_config(self, topic: str) -> dict[str, str]:
         """Settings of a topic as the broker has them, defaults included."""
