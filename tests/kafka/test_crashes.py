@@ -12,7 +12,7 @@ from tests.support.broker import KafkaBroker
 from tests.support.kafka import KafkaCluster
 from tests.support.stack import Stack, wait_for
 
-pytestmark = [pytest.mark.kafka_only("needs a broker that keeps its log"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka_only("needs a broker that keeps its log"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def test_a_broker_killed_and_started_again_loses_and_doubles_nothing(running: St
     wait_for("it goes on", lambda: windows.metric("streamproc_events_total") > 2200, 60)
     kafka.nodes[0].stop()
     windows.kill()
-    second = stack.worker("windows", wait=False)
     kafka.nodes[0].start()
+    second = stack.worker("windows", wait=False)
     stack.produce(events[4000:])
     second.wait_ready()
     check_live(stack, check_windows(stack))
