@@ -13,7 +13,7 @@ KAFKA_TESTS := tests/kafka tests/e2e tests/agents tests/ops tests/produce tests/
 	tests/embedded/test_kafka_topics.py tests/embedded/test_doctor.py tests/docs/test_examples.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-kafka test-slow check bench chaos kafka lock accept-main accept-exact clean
+.PHONY: help setup setup-dev run test test-kafka test-slow check bench chaos kafka lock accept-main accept-exact simulate clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ kafka: $(VENV)/.run ## Apache Kafka on this machine until Ctrl-C (NODES=3, PORT=
 lock: ## write the lock files anew (needs uv)
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --extra embedded -o requirements/run.lock pyproject.toml requirements/build.in
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --all-extras -o requirements/dev.lock pyproject.toml requirements/build.in
+
+simulate: $(VENV)/.dev ## seeded histories of the windows role over modelled servers: N=50000 SEED=1 [JOBS=2]
+	$(BIN)/python -m tests.simulation --count $(or $(N),50000) --seed $(or $(SEED),1) $(if $(JOBS),--jobs $(JOBS))
 
 clean: ## remove the virtual environment and caches (data/ stays)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from schemas.outcomes import FUTURE_LIMIT_MS, DeadReason
 from streamproc.agents.fatal import die
@@ -18,6 +19,7 @@ from streamproc.agents.runtime import DeadLetter, SourceRuntime
 from streamproc.clock import monotonic
 from streamproc.config import Settings
 from streamproc.decode import Decoded, decode_batch
+from streamproc.errors import RetryableError
 from streamproc.failpoints import passing
 from streamproc.logs import get_logger
 from streamproc.telemetry import (
@@ -99,15 +101,23 @@ class Aggregator:
         if records[0].offset < expected:
             records = list(itertools.dropwhile(lambda record: record.offset < expected, records))
         if records and records[0].offset > expected:
-            await self._prove_hole(runtime, expected, records[0].offset)
+            while not await self._is_proven(runtime, expected, records[0].offset):
+                if self.revoked.is_set():
+                    return []
         return records
 
-    async def _prove_hole(self, runtime: SourceRuntime, expected: int, offset: int) -> None:
-        """Ask the log itself: transaction markers leave holes, retention loses records, anything else is our fault."""
+    async def _is_proven(self, runtime: SourceRuntime, expected: int, offset: int) -> bool:
+        """Ask the log itself: transaction markers leave holes, retention loses records, anything else is our fault.
+        False if the broker does not answer now."""
         tp = TopicPartition(self.settings.topic(runtime.topic), runtime.partition)
-        async with LogReader(self.settings.bootstrap_servers) as reader:
-            begins = (await reader.beginning([tp]))[tp]
-            found = (await reader.first_records({tp: max(expected, begins)}))[tp]
+        try:
+            async with LogReader(self.settings.bootstrap_servers) as reader:
+                begins = (await reader.beginning([tp]))[tp]
+                found = (await reader.first_records({tp: max(expected, begins)}))[tp]
+        except (KafkaError, OSError, TimeoutError, RetryableError) as error:
+            log.warning("a hole cannot be proven yet; trying again", topic=runtime.topic, error=repr(error))
+            await asyncio.sleep(0.5)
+            return False
         if found is None or found.offset < offset:
             die(f"{runtime.topic}/{runtime.partition}: offset {offset} came where {expected} was due")
         if begins > expected and runtime.state is not None:
@@ -118,6 +128,7 @@ class Aggregator:
                 partition=runtime.partition,
                 lost_offsets=begins - expected,
             )
+        return True
 
     async def _fold(self, runtime: SourceRuntime, records: list[Any]) -> int:
         """Decode and apply one slice; returns how many records were taken.

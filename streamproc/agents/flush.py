@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -103,7 +104,13 @@ class Flusher:
         await self.flush(everything=True)
 
     async def flush(self, everything: bool = False) -> None:
-        """One flush; with `everything`, large cells do not wait and every source is saved."""
+        """One flush; with `everything`, large cells do not wait and every source is saved.
+
+        Who waits may be cancelled, the flush goes on: a later snapshot would vouch for cells that were cut and not sent.
+        """
+        await asyncio.shield(self._flush(everything))
+
+    async def _flush(self, everything: bool) -> None:
         async with self._lock:
             now_s = monotonic()
             cuts: list[_Cut] = []
@@ -246,7 +253,7 @@ class Flusher:
         assert runtime.state is not None
         state = runtime.state
         # Spread over sources, so that not all are saved at once.
-        jitter = (hash(runtime.source) % 100) / 400
+        jitter = (zlib.crc32(runtime.source.encode()) % 100) / 400
         runtime.save_due_s = now_s + self.settings.snapshot_interval_s * (1 - jitter)
         full = now_s - runtime.saved_fully_at_s > _FULL_SNAPSHOT_S
         saved = SavedState(

@@ -23,17 +23,20 @@ _LAST_STEP: Final = 500_000
 
 @dataclass(slots=True)
 class Known:
-    """What `window-progress` says of one topic's partition and one of its logs."""
+    """What `window-progress` says of one topic's partition and one of its logs: the newest snapshot, the highest offset
+    and the hash of the record there, and where the last record about it was written."""
 
     log_id: str
     snapshot: Progress | None = None
     offset: int = -1
+    tail_hash: str = ""
     written_at: int = -1
 
     def add(self, record: Progress, position: int) -> None:
         """Highest offset wins: the last record written can be a zombie's."""
         self.written_at = max(self.written_at, position)
-        self.offset = max(self.offset, record.offset)
+        if record.offset > self.offset:
+            self.offset, self.tail_hash = record.offset, record.tail_hash
         if record.kind != "progress" and (self.snapshot is None or record.offset >= self.snapshot.offset):
             self.snapshot = record
 

@@ -7,7 +7,7 @@ topic made again, starts at offset 0 with other records.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiokafka import TopicPartition
@@ -66,12 +66,21 @@ class SourceRestorer:
         return TopicPartition(self.settings.topic(topic), partition)
 
     async def is_same(self, reader: LogReader, runtime: SourceRuntime) -> bool:
-        """Whether the log still holds the last record applied (an empty state fits any log)."""
-        if runtime.state is None or runtime.state.offset < 0:
+        """Whether the log still holds the last record applied; before any was, whether it still begins as it did."""
+        if runtime.state is None:
             return True
+        if runtime.state.offset < 0:
+            return await self._begins_with(reader, runtime)
         tail = record_hash(runtime.tail) if runtime.tail is not None else runtime.tail_hash
         name = (runtime.topic, runtime.partition)
         return (await self._held_offsets(reader, {name: (runtime.state.offset, tail)}))[name]
+
+    async def _begins_with(self, reader: LogReader, runtime: SourceRuntime) -> bool:
+        """Whether the log's first record is the one that gave it its identity, or has been outlived by retention."""
+        tp = self._tp(runtime.topic, runtime.partition)
+        begins = (await reader.beginning([tp]))[tp]
+        first = (await reader.first_records({tp: begins}))[tp]
+        return begins > 0 or (first is not None and record_hash(first) == runtime.log_id)
 
     async def _restore_fresh(self, reader: LogReader, known: dict[tuple[str, int], list[Known]]) -> None:
         """Each source from the newest snapshot of the log that is really there; all are asked for together, since what
@@ -109,19 +118,29 @@ class SourceRestorer:
         return held
 
     async def _begin(self, reader: LogReader, runtime: SourceRuntime, logs: list[Known]) -> None:
-        """A log without a snapshot: its identity is its first record; dead letters already sent are known by it."""
+        """A log without a snapshot is read from where it begins; dead letters already sent are known by its identity."""
         tp = self._tp(runtime.topic, runtime.partition)
         begins = (await reader.beginning([tp]))[tp]
         first = (await reader.first_records({tp: begins}))[tp]
         if first is None:
             return
-        log_id = record_hash(first)
+        log_id = await self._identity(reader, runtime, first, logs)
         state = runtime.open(log_id, self.settings.dedup_horizon_ms)
         state.offset = first.offset - 1
         runtime.dead_until = max((known.offset for known in logs if known.log_id == log_id), default=-1)
         if logs and all(known.log_id != log_id for known in logs):
             NEW_LOGS.labels(runtime.topic).inc()
             log.warning("the log is a new one", topic=runtime.topic, partition=runtime.partition, log_id=log_id)
+
+    async def _identity(self, reader: LogReader, runtime: SourceRuntime, first: Any, logs: list[Known]) -> str:
+        """The log's identity is its first record; where retention has deleted that, the last one that was recorded."""
+        for known in logs:
+            if known.offset >= first.offset:
+                tp = self._tp(runtime.topic, runtime.partition)
+                found = (await reader.first_records({tp: known.offset}))[tp]
+                if found is not None and found.offset == known.offset and record_hash(found) == known.tail_hash:
+                    return known.log_id
+        return record_hash(first)
 
     async def _load(self, reader: LogReader, runtime: SourceRuntime, saved: Progress) -> bool:
         """Fill the runtime from a snapshot; False if its messages are gone (then more is read again)."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from schemas import internal
+from streamproc.agents import flush
 from streamproc.agents.aggregate import Aggregator
 from streamproc.agents.flush import CHUNK_BYTES, Flusher
 from streamproc.agents.publisher import Publisher
@@ -63,8 +64,11 @@ def _same(state: Any, other: Any) -> None:
     assert len(state.ids) == len(other.ids)
 
 
-def test_more_segments_than_are_kept_are_written_anew_and_all_ids_are_known_again(broker: Broker) -> None:
+def test_more_segments_than_are_kept_are_written_anew_and_all_ids_are_known_again(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """150 snapshots of a few events each; after a restore every earlier id is still a duplicate."""
+    monkeypatch.setattr(flush, "_MAX_SEGMENTS", 64)
 
     async def act() -> None:
         settings = Settings(broker_url=broker.url, partitions=1, snapshot_interval_s=0.001)

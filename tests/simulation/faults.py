@@ -1,0 +1,214 @@
+"""Faults: what may happen to the world of a history beside lost and late requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from schemas import internal, topics
+from tests.simulation import virtual
+from tests.simulation.broker import Log
+from tests.simulation.worker import Process
+from tests.simulation.world import World
+
+Fault = Callable[[World], bool]
+"""Injects itself if it can; False if it cannot now."""
+
+
+def _running(world: World) -> Process | None:
+    found = [process for process in world.processes if not process.paused]
+    return found[int(world.rng.random() * len(found))] if found else None
+
+
+def crash(world: World) -> bool:
+    """kill -9 of a worker, running or paused."""
+    if not world.processes:
+        return False
+    process = world.processes[int(world.rng.random() * len(world.processes))]
+    world.fault(f"crash of {process.name}" if world.say else "crash")
+    world.bury(process)
+    return True
+
+
+def crash_all(world: World) -> bool:
+    """kill -9 of every worker."""
+    if not world.processes:
+        return False
+    world.fault("crash of all")
+    for process in list(world.processes):
+        world.bury(process)
+    return True
+
+
+def pause(world: World) -> bool:
+    """SIGSTOP, longer than the session: others take over, and it knows nothing of it."""
+    process = _running(world)
+    if process is None:
+        return False
+    process.paused = True
+    world.fault(f"pause of {process.name}" if world.say else "pause")
+    world.rebalance()
+    return True
+
+
+def stop(world: World) -> bool:
+    """SIGTERM."""
+    process = _running(world)
+    if process is None or process.stopping or process.role is None:
+        return False
+    world.fault(f"graceful stop of {process.name}" if world.say else "graceful stop")
+    process.stop()
+    world.rebalance()
+    return True
+
+
+def rebalance(world: World) -> bool:
+    """Partitions change hands though everybody lives."""
+    world.fault("rebalance")
+    world.rebalance()
+    return True
+
+
+def join(world: World) -> bool:
+    """One more worker."""
+    if len(world.processes) >= 3:
+        return False
+    world.fault("a worker joins")
+    world.start_process()
+    return True
+
+
+def away(world: World) -> bool:
+    """A server refuses everything for a while."""
+    target = ("broker", "clickhouse", "redis")[int(world.rng.random() * 3)]
+    world.away[target] = int(world.rng.random() * 25) + 3
+    world.fault(f"{target} away")
+    return True
+
+
+def empty_redis(world: World) -> bool:
+    """Redis loses its data."""
+    world.redis.empty(virtual.clock.ms)
+    world.fault("Redis emptied")
+    return True
+
+
+def add_partition(world: World) -> bool:
+    """A source topic gets one more partition."""
+    topic = world.sources[int(world.rng.random() * len(world.sources))]
+    count = len(world.broker.partitions(topic))
+    if count >= 3:
+        return False
+    world.broker.create(topic, count)
+    world.fault("partition added")
+    world.rebalance()
+    return True
+
+
+def retention_of_state(world: World) -> bool:
+    """Old chunks of snapshots and remembered ids are deleted: some snapshots are no longer whole."""
+    topic = (topics.WINDOW_STATE, topics.WINDOW_IDS)[int(world.rng.random() * 2)]
+    logs = [log for log in world.broker.logs.values() if log.name[0] == topic and log.length]
+    if not logs or any(log.start for log in world.source_logs()):
+        return False
+    log = logs[int(world.rng.random() * len(logs))]
+    log.trim(log.start + 1 + int(world.rng.random() * log.length))
+    world.fault("snapshots deleted by retention")
+    return True
+
+
+def retention(world: World) -> bool:
+    """Records of a source that lie before every snapshot that a restart could begin from are deleted."""
+    if any(log.start for log in world.broker.logs.values() if log.name[0] in (topics.WINDOW_STATE, topics.WINDOW_IDS)):
+        return False
+    logs = [log for log in world.source_logs() if log.length]
+    if not logs:
+        return False
+    log = logs[int(world.rng.random() * len(logs))]
+    safe = newest_offset(world, log, "snapshot")
+    if safe < log.start:
+        return False
+    log.trim(log.start + 1 + int(world.rng.random() * (safe + 1 - log.start)))
+    world.fault("old records deleted by retention")
+    return True
+
+
+def overtaken(world: World) -> bool:
+    """Retention deletes records that nobody has read yet, or that no snapshot includes.
+
+    It never comes between what was folded and what was recorded: that is one second of days. And where it passes all
+    that was recorded there is a snapshot: else a log's identity is lost, while a zombie of days ago may still have it.
+    """
+    logs = [log for log in world.source_logs() if log.length]
+    if not logs:
+        return False
+    log = logs[int(world.rng.random() * len(logs))]
+    recorded = newest_offset(world, log, "")
+    start = log.start + 1 + int(world.rng.random() * log.length)
+    if start > recorded and log.was_read and newest_offset(world, log, "snapshot") < 0:
+        return False
+    log.trim(start)
+    world.fault("retention overtakes")
+    return True
+
+
+def lose_broker(world: World) -> bool:
+    """The broker comes back without any of its logs."""
+    world.broker.renew({topic for topic, _ in world.broker.logs}, virtual.clock.ms)
+    world.fault("broker lost its logs")
+    world.rebalance()
+    return True
+
+
+def recreate_topic(world: World) -> bool:
+    """A source topic is deleted and made again; what was recorded as progress must stay counted."""
+    topic = world.sources[int(world.rng.random() * len(world.sources))]
+    for log in world.source_logs():
+        log.recorded = newest_offset(world, log, "") if log.name[0] == topic else log.recorded
+    world.broker.renew({topic}, virtual.clock.ms)
+    world.fault("topic made again")
+    world.rebalance()
+    return True
+
+
+def restore_clickhouse(world: World) -> bool:
+    """ClickHouse is put back to a backup from earlier in this history."""
+    if world.backup is None:
+        world.backup = world.clickhouse.copy()
+        return False
+    world.clickhouse, world.backup = world.backup, None
+    world.fault("old ClickHouse restored")
+    return True
+
+
+def newest_offset(world: World, log: Log, kind: str) -> int:
+    """Highest source offset in the records of `window-progress` of that kind ('' for any) that speak of this log."""
+    place = internal.partition_of_source(*log.name, world.settings.partitions)
+    begins = {record.offset: record for record in log.everything}
+    highest = -1
+    for record in world.broker.logs[topics.WINDOW_PROGRESS, place].everything:
+        progress = internal.decode_progress(record.value or b"")
+        if (progress.topic, progress.partition) != log.name or (kind and progress.kind != kind):
+            continue
+        if progress.offset in begins:
+            highest = max(highest, progress.offset)
+    return highest
+
+
+#: Weight of each fault in a history in which it may happen.
+USUAL: Final[dict[Fault, int]] = {
+    crash: 30,
+    crash_all: 5,
+    pause: 20,
+    stop: 8,
+    rebalance: 20,
+    join: 12,
+    away: 14,
+    empty_redis: 8,
+    add_partition: 5,
+    retention_of_state: 4,
+    retention: 6,
+}
+
+#: After these some numbers follow other rules (checks.py): at most one of them a history.
+SPECIAL: Final[tuple[Fault, ...]] = (overtaken, lose_broker, recreate_topic)

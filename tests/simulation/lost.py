@@ -1,0 +1,88 @@
+"""What must hold although records were lost: with their topic, with the broker, or to retention."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Final
+
+from schemas import topics
+from streamproc.agents.log_reader import record_hash
+from tests.simulation import oracle
+from tests.simulation.broker import Log
+from tests.simulation.compare import Logs, equal, stored
+from tests.simulation.oracle import Place, Value
+from tests.simulation.world import World
+
+_MOST_HOLES: Final = 3
+
+
+def recorded_before_loss(world: World, log: Log) -> int:
+    """What of a lost log must have been handed over: nothing if the internal topics were lost with it."""
+    if "broker lost its logs" in world.faults:
+        return -1
+    return log.recorded
+
+
+class Included:
+    """Which events of lost logs are in stored cells: each says up to which offset it includes its source."""
+
+    def __init__(self, world: World, logs: Logs) -> None:
+        self._world = world
+        self._logs = logs
+        by_hash = {record_hash(record): log for log, _ in logs for record in log.everything}
+        self._versions: dict[tuple[Log, Place, int], int] = {}
+        for key, parts in world.clickhouse.cells.items():
+            for (start, source), cell in parts.items():
+                log = by_hash.get(source.rsplit("/", 1)[1])
+                if log is None:
+                    world.problem(f"a cell of an unknown log: {source}")
+                    continue
+                self._versions[log, key, start if key[3] == "all" else 0] = cell.version  # type: ignore[index]  # a place
+
+    def __call__(self, log: Log, place: Place, event: oracle.Counted) -> bool:
+        if log.lost_ms < 0:
+            return True
+        part = event.log_minute_ms if place[3] == "all" else 0
+        return event.offset <= self._versions.get((log, place, part), -1)
+
+    def check(self) -> None:
+        """What was recorded as progress before a topic was made again is counted for ever."""
+        for log, judged in self._logs:
+            until = recorded_before_loss(self._world, log) if log.lost_ms >= 0 else -1
+            for event in judged.counted:
+                for place, _, _ in event.places:
+                    if event.offset <= until and not self(log, place, event):
+                        self._world.problem(f"{log.name} offset {event.offset} of a lost log is not in {place}")
+
+
+def check_overtaken(world: World, logs: Logs) -> None:
+    """Records were deleted before they were read: each stored value is that of the whole log up to some offset, or of
+    one without reported holes. (Who had read them before writes the former, who came later the latter.)"""
+    gaps: dict[Log, set[tuple[int, int]]] = {}
+    for log, first, count in world.lost:
+        gaps.setdefault(log, set()).add((first, first + count))
+    for topic in world.sources:
+        mine = [(log, judged) for log, judged in logs if log.name[0] == topic]
+        holes = sorted(gaps.get(mine[0][0], ()))
+        if len(mine) > 1 or len(holes) > _MOST_HOLES:
+            continue
+        log = mine[0][0]
+        possible: dict[Place, set[Value]] = {}
+        # What was deleted before anybody saw the log is not reported: it may have been read years ago.
+        for begin, chosen in itertools.product(set(log.trims), range(1 << len(holes))):
+            out = [(0, begin), *(hole for i, hole in enumerate(holes) if chosen >> i & 1)]
+            kept = [r for r in log.everything if not any(first <= r.offset < end for first, end in out)]
+            judged = oracle.judge(topic, kept)
+            for until in {-1, *(event.offset for event in judged.counted)}:
+                places = oracle.gather([(log, judged)], lambda _, __, event, until=until: event.offset <= until)  # type: ignore[misc]
+                for place, value in oracle.publish(places).items():
+                    possible.setdefault(place, set()).add(value)
+        for name, found in stored(world).items():
+            if _topic_of(name) == topic and not any(equal(name, found, value) for value in possible.get(name, ())):
+                world.problem(f"{name} is {found}, possible with holes {holes}: {possible.get(name)}")
+
+
+def _topic_of(name: Place) -> str:
+    if name[0] in ("active_users", "user_events") or name[0].startswith("api_"):
+        return topics.USER_EVENTS
+    return topics.COST_EVENTS if "cost" in name[0] else topics.VIDEO_STATUS

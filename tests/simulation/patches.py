@@ -1,0 +1,145 @@
+"""Puts the modelled clients, the virtual clock and small limits where the product's modules look for theirs."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from random import Random
+from typing import Any, Final, NoReturn
+from unittest.mock import patch
+
+from streamproc import clock as product_clock
+from streamproc.agents import (
+    aggregate,
+    flush,
+    lookup,
+    merge,
+    merge_partition,
+    progress_log,
+    restore,
+    role,
+    tasks,
+    windows_role,
+)
+from streamproc.windows import recent
+from tests.simulation import virtual
+from tests.simulation.broker import SimPublisher, SimReader
+from tests.simulation.virtual import ProcessEnded
+from tests.simulation.worker import SimAlerting, SimFollower
+
+
+class SimLog:
+    """In the place of structlog: errors are told to the world, which knows whether they are expected."""
+
+    def warning(self, text: str, **fields: Any) -> None:
+        """Warnings belong to faults."""
+
+    info = debug = warning
+
+    def error(self, text: str, **fields: Any) -> None:
+        """What a person would be told."""
+        if virtual.running is not None:
+            virtual.running.process.world.error_logged(virtual.running.process, text, fields)
+
+
+class _Scratch:
+    """In the place of a temporary directory."""
+
+    name = ""
+
+    def __init__(self, prefix: str) -> None:
+        pass
+
+    def cleanup(self) -> None:
+        """Nothing to remove."""
+
+
+class _NoCounter:
+    """In the place of a Prometheus metric: its cost would be a tenth of a history."""
+
+    def labels(self, *_: str) -> _NoCounter:
+        return self
+
+    def inc(self, _: float = 1) -> None:
+        pass
+
+    def remove(self, *_: str) -> None:
+        pass
+
+    set = observe = inc
+
+
+def _die(reason: str) -> NoReturn:
+    process = virtual.running.process if virtual.running is not None else None
+    cause = sys.exc_info()[1]
+    if process is not None:
+        process.end(f"{reason} {cause!r}" if cause is not None else reason)
+    raise ProcessEnded(reason)
+
+
+def _leave() -> NoReturn:
+    if virtual.running is not None:
+        virtual.running.process.end("")
+    raise ProcessEnded("left")
+
+
+_REPLACED: Final[tuple[tuple[Any, str, Any], ...]] = (
+    (product_clock, "time", virtual.clock),
+    (windows_role, "Publisher", SimPublisher),
+    (windows_role, "AlertAgent", SimAlerting),
+    (windows_role, "Follower", SimFollower),
+    (windows_role, "LogReader", SimReader),
+    (restore, "LogReader", SimReader),
+    (aggregate, "LogReader", SimReader),
+    (role.tempfile, "TemporaryDirectory", _Scratch),
+    (role, "leave", _leave),
+    (aggregate, "die", _die),
+    (role, "die", _die),
+    (tasks, "die", _die),
+)
+
+#: Limits that production never reaches within a few dozen records; most histories keep them, others draw a small one.
+KNOBS: Final[tuple[tuple[Any, str, tuple[int, ...]], ...]] = (
+    (flush, "CHUNK_BYTES", (400, 72)),
+    (flush, "_MAX_SEGMENTS", (1,)),
+    (flush, "_FULL_SNAPSHOT_S", (10,)),
+    (flush, "_MAX_UNFLUSHED_DEAD", (4,)),
+    (recent, "_MEMORY_LIMIT", (3,)),
+    (recent, "_DIRECT_RUN", (2,)),
+    (recent, "_MAX_JOURNAL", (1,)),
+    (progress_log, "_FIRST_STEP", (2,)),
+    (aggregate, "SLICE", (2,)),
+    (merge, "_MAX_JOINED", (1,)),
+    (merge_partition, "_MAX_PASSED", (1,)),
+    (merge_partition, "_MANY_ENTITIES", (0,)),
+    (lookup, "_LOAD_KEYS", (1,)),
+)
+_USUAL: Final = {(module, name): getattr(module, name) for module, name, _ in KNOBS}
+
+
+def turn_knobs(rng: Random) -> None:
+    """Draw one history's limits."""
+    for module, name, choices in KNOBS:
+        setattr(module, name, rng.choice(choices) if rng.random() < 0.15 else _USUAL[module, name])
+
+
+@contextmanager
+def simulated() -> Iterator[None]:
+    """While it is entered, the product's modules of this process belong to the simulator."""
+    with ExitStack() as stack:
+        for module in [m for name, m in sys.modules.items() if name.startswith("streamproc.agents.")]:
+            if hasattr(module, "log"):
+                stack.enter_context(patch.object(module, "log", SimLog()))
+            for name, value in vars(module).items():
+                if type(value).__module__ == "prometheus_client.metrics":
+                    stack.enter_context(patch.object(module, name, _NoCounter()))
+        for module, name, value in _REPLACED:
+            stack.enter_context(patch.object(module, name, value))
+        for (module, name), usual in _USUAL.items():
+            stack.enter_context(patch.object(module, name, usual))
+        stack.callback(gc.enable)
+        # A history's garbage is cyclic; the runner collects it between histories.
+        gc.disable()
+        yield

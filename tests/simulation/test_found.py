@@ -1,0 +1,97 @@
+"""What the simulator has found in the product, each as the shortest history by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from schemas import topics
+from tests.simulation import faults, rest
+from tests.simulation.patches import simulated
+from tests.simulation.scripted import TOPIC, Script
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    with simulated():
+        made = Script()
+        yield made
+        for process in made.world.processes:
+            process.loop.kill()
+
+
+def _lose_snapshots(script: Script) -> None:
+    for name, log in script.world.broker.logs.items():
+        if name[0] == topics.WINDOW_STATE:
+            log.trim(log.next_offset)
+
+
+def test_a_flush_that_a_stop_gives_up_is_finished_before_the_next_snapshot(script: Script) -> None:
+    """The broker refuses a flush, SIGTERM gives it up after 3 s, and the broker is back for the last one: what was cut
+    first must be sent before a snapshot says so. Otherwise nobody ever sends it."""
+    process = script.start()
+    script.append(3)
+    script.fetch(process)
+    process.stop()
+    process.loop.run_ready(1000)
+    assert script.fail_requests(process) >= 1
+    script.fire(process, "stop")  # settling took too long
+    rest.drain(script.world, process)
+    rest.fire(script.world, process, lambda owner: True)
+    assert not process.alive
+    script.settle()
+    assert script.counted() == 3
+    assert script.check() == []
+
+
+def test_a_log_is_the_same_though_its_first_record_was_deleted(script: Script) -> None:
+    """No snapshot is whole, and retention has deleted the log's first records: what is still there was counted before,
+    and must not count again under another identity."""
+    process = script.start()
+    script.append(6)
+    script.settle()
+    assert script.counted() == 6
+    script.world.bury(process)
+    _lose_snapshots(script)
+    script.world.broker.logs[TOPIC, 0].trim(2)
+    script.start()
+    script.settle()
+    script.append(1)
+    script.settle()
+    # What was deleted is no longer in the cell that the last event renews: 4 that are left, and the new one.
+    assert script.counted() == 5
+
+
+def test_a_log_lost_before_its_first_batch_is_another_one(script: Script) -> None:
+    """Restored from the beginning, nothing folded yet, and the topic is made again: the new log is another source."""
+    process = script.start()
+    script.append(3)
+    script.settle()
+    script.world.bury(process)
+    _lose_snapshots(script)
+    process = script.start()
+    assert faults.recreate_topic(script.world)
+    script.append(2)
+    script.fetch(process)
+    script.settle()
+    assert script.counted() == 5
+    assert script.check() == []
+
+
+def test_a_hole_is_proven_again_when_the_broker_did_not_answer(script: Script) -> None:
+    """A transaction marker leaves a hole, and the log cannot be read just then: no reason to end the process."""
+    process = script.start()
+    script.append(1)
+    script.fetch(process)
+    script.world.broker.logs[TOPIC, 0].next_offset += 1
+    script.append(1)
+    script.world.slow_reads = 1.0
+    process.fetch(TOPIC, 1000)
+    process.loop.run_ready(1000)
+    assert script.fail_requests(process) == 1
+    script.world.slow_reads = 0.0
+    script.settle()
+    assert process.alive
+    assert script.counted() == 2
+    assert script.check() == []
