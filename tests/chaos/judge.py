@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Any, Final
 
-from tests.chaos.load import Load
 from tests.chaos.world import World
 
 _ORACLE_S: Final = 600.0
@@ -17,10 +17,10 @@ _PATIENCE_S: Final = 20.0
 _CAP_MB: Final = 400
 
 
-async def judge(world: World, load: Load) -> tuple[dict[str, Any], list[str]]:
+async def judge(world: World) -> tuple[dict[str, Any], list[str]]:
     """The oracle's report, and all that is wrong in words."""
     place, said = world.directory / "oracle.json", world.directory / "oracle.txt"
-    argv = _command(world, load, str(_write_slack(world)), str(place))
+    argv = _command(world, str(_write_slack(world)), str(place))
     with said.open("wb") as out:
         process = await asyncio.create_subprocess_exec(*argv, stdout=out, stderr=out)
         try:
@@ -38,9 +38,16 @@ async def judge(world: World, load: Load) -> tuple[dict[str, Any], list[str]]:
     ]
 
 
-def _command(world: World, load: Load, slack: str, report: str) -> list[str]:
+def ledgers(world: World) -> list[Path]:
+    """Every ledger that producers of this run kept."""
+    return sorted(world.directory.glob("ledger*.jsonl"))
+
+
+def _command(world: World, slack: str, report: str) -> list[str]:
     argv = [sys.executable, "-m", "tests.oracle", "--bootstrap", world.bootstrap, "--clickhouse", world.clickhouse.url]
-    argv += ["--redis", world.redis.url, "--ledger", str(load.ledger), "--only-ledger", "--dead-letters-again"]
+    argv += ["--redis", world.redis.url, "--only-ledger", "--dead-letters-again"]
+    # Faults that send events keep ledgers of their own.
+    argv += [word for path in ledgers(world) for word in ("--ledger", str(path))]
     argv += ["--slack", slack, "--samples", str(world.directory / "samples.jsonl"), "--rss-cap-mb", str(_CAP_MB)]
     argv += ["--wait", str(_PATIENCE_S), "--json", report, "--memory-mb", "1000"]
     argv += [word for path in world.saved_logs for word in ("--earlier", str(path))]

@@ -12,7 +12,7 @@ from typing import Any
 from tests.chaos.build import built, heal
 from tests.chaos.catalogue import possible_faults
 from tests.chaos.fault import Fault
-from tests.chaos.judge import judge
+from tests.chaos.judge import judge, ledgers
 from tests.chaos.load import Load, ledger_lines
 from tests.chaos.options import Options
 from tests.chaos.plan import Round, rounds
@@ -122,12 +122,12 @@ class Run:
         await heal(world)
         self.result.recovered([], await recovered(world, watch, self.options.rate))
         await asyncio.to_thread(load.stop)
-        self.result.produced = ledger_lines(load.ledger)
+        self.result.produced = sum(ledger_lines(path) for path in ledgers(world))
         idle_s = float(world.env["STREAMPROC_IDLE_TIMEOUT_S"])
         # Windows become final when their sources have been idle, and only then is every value the last one.
         await at_rest(world, watch, idle_s + _STEADY_S)
         self.say(f"the oracle judges {self.result.produced:,} records")
-        self.result.oracle, violations = await judge(world, load)
+        self.result.oracle, violations = await judge(world)
         self.result.violations += violations
 
     def _collect(self, world: World, sampler: Sampler, watch: Watch) -> None:
