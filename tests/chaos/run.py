@@ -56,7 +56,7 @@ class Run:
                     load.start()
                     await self._faults(world, watch, load)
                     await self._end(world, watch, load)
-            except AssertionError as error:
+            except (AssertionError, RuntimeError) as error:
                 self.result.violations.append(
                     f"{'I8' if isinstance(error, NotRecovered) else 'the run ended'}: {error}"
                 )

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Final
 
 from tests.chaos.world import Broker
 from tests.support.broker import BrokerHandle, start_broker
@@ -14,6 +15,9 @@ from tests.support.clickhouse_proxy import ClickHouseProxy
 from tests.support.kafka import KafkaCluster, KafkaNode, start_kafka
 from tests.support.redis import RedisHandle, start_redis
 from tests.support.redis_proxy import RedisProxy
+
+#: A JVM on a busy machine may take longer to start than its handle waits.
+_ATTEMPTS: Final = 3
 
 
 def _send(pid: int, number: signal.Signals) -> None:
@@ -183,9 +187,19 @@ class KafkaBroker:
         self._node.resume()
 
     async def start(self) -> None:
-        """Start it on its data and wait until it takes part (a node of three needs one of the others for that)."""
-        if not self.pid:
-            await asyncio.to_thread(self._node.start)
+        """Start it on its data and wait until it takes part (a node of three needs one of the others for that).
+
+        Raises:
+            RuntimeError: three attempts of a minute each failed: the fault of the run, not of what it tests.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                if not self.pid:
+                    await asyncio.to_thread(self._node.start)
+                return
+            except RuntimeError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
 
     async def stop(self) -> None:
         """SIGTERM: it hands its leaderships over."""
