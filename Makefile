@@ -10,7 +10,8 @@ PORT ?=
 DATA ?=
 # Whatever starts a broker.
 KAFKA_TESTS := tests/kafka tests/e2e tests/agents tests/ops tests/produce tests/notify \
-	tests/embedded/test_kafka_topics.py tests/embedded/test_doctor.py tests/docs/test_examples.py
+	tests/faults/test_broker_away.py tests/oracle/test_producer.py tests/embedded/test_kafka_topics.py \
+	tests/embedded/test_doctor.py tests/docs/test_examples.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev run test test-kafka test-slow check bench chaos kafka lock accept-main accept-exact simulate clean
