@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -127,11 +128,11 @@ class MergeAgent:
         state = held.state
         waiting: dict[WindowKey, None] = {}
         published = 0
-        # One key after the other: what is not handed over yet stays marked, so that nobody lets its window go.
-        for i in range(len(state.dirty)):
-            if not state.dirty:
-                break
-            key = next(iter(state.dirty))
+        # One key after the other: what is not handed over yet stays marked, so that nobody lets its window go. In the
+        # order of time: windows that became final together are all judged, and rules pass over what is older.
+        for i, key in enumerate(sorted(state.dirty, key=attrgetter("start_ms"))):
+            if key not in state.dirty:
+                continue
             del state.dirty[key]
             window = state.windows.get(key)
             if window is None:

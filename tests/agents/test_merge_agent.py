@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from schemas import internal
-from schemas.results import SIZES_MS, Cell, MetricValue
+from schemas.results import FINAL, SIZES_MS, Cell, MetricValue
 from streamproc.agents.merge import MergeAgent
 from streamproc.agents.merge_partition import MergePartition
 from streamproc.clock import now_ms
@@ -16,6 +16,7 @@ from streamproc.config import Settings
 from streamproc.errors import RetryableError
 from streamproc.sinks.redis_instance import LiveInstance
 from streamproc.windows.accumulators import Count
+from streamproc.windows.merge import SourceProgress
 
 MEASURE = "user_events"
 NUMBER = internal.partition_of_window(MEASURE, "", "", Settings().partitions)
@@ -236,5 +237,28 @@ def test_quiet_metrics_roll_by_the_clock_of_redis() -> None:
         await _checked(made)
         await made.live_view.roll()
         assert [now_ms() + live.ahead_ms - v.window_start_ms < 60_000 for v in live.rolls] == [True]
+
+    asyncio.run(act())
+
+
+def test_windows_that_become_final_together_are_judged_in_the_order_of_time() -> None:
+    """A worker that catches up closes many at once, and alert rules pass over what is older than the last they saw."""
+
+    async def act() -> None:
+        made = agent(Store(), Live())
+        judged: list[MetricValue] = []
+        made._judge = judged.append
+        held = made.partitions[NUMBER]
+        now = now_ms()
+        starts = [now - now % 60_000 - minutes * 60_000 for minutes in (20, 50, 30, 60, 40)]
+        cells = [Cell(MEASURE, "", "", "1m", start, "user-events/0/log", 7, Count(8).to_bytes()) for start in starts]
+        await made.handle("window-partials", NUMBER, [record(0, *cells)])
+        await flushed(made)
+        judged.clear()
+        made.progress["user-events/0/log"] = SourceProgress(now, now)
+        assert held.state.finish(made.progress, now, 60_000) == 5
+        await flushed(made)
+        assert [value.status for value in judged] == [FINAL] * 5
+        assert [value.window_start_ms for value in judged] == sorted(starts)
 
     asyncio.run(act())
