@@ -37,6 +37,22 @@ def test_takes_a_killed_workers_place_at_once(running: Stack) -> None:
     assert "took the place" not in third.output()
 
 
+@pytest.mark.embedded_only("Kafka waits for the end of no session here; the test above has that")
+def test_two_workers_killed_one_after_the_other_come_back(tmp_path: Path) -> None:
+    """Leaving in a dead worker's name, the embedded broker's group never formed again (found by the fault run)."""
+    with Stack(tmp_path / "stack", session_timeout_s="4") as stack:
+        stack.create_topics()
+        workers = [stack.worker("notify", wait=False) for _ in range(2)]
+        for worker in workers:
+            worker.wait_ready()
+        for _ in range(2):
+            for number, worker in enumerate(workers):
+                worker.kill()
+                workers[number] = stack.worker("notify", wait=False, port=worker.port)
+            for worker in workers:
+                worker.wait_ready()
+
+
 def test_a_note_that_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path, metrics_port=4711, broker_url="kafka://127.0.0.1:1")
     note = tmp_path / "members" / "streamproc-windows-4711.json"
