@@ -11,6 +11,7 @@ import pytest
 
 from tests.clickhouse_server.http import Http
 from tests.support.clickhouse import ClickHouseHandle, start_clickhouse
+from tests.support.small_disk import small_disk
 
 BATCH = 500
 
@@ -139,3 +140,27 @@ def test_a_token_inserts_once_and_into_views_too(http: Http) -> None:
     statement = "INSERT INTO t SETTINGS insert_deduplication_token = 'second' FORMAT TSV"
     assert http.insert(statement, data).status == 200
     assert http.ok("SELECT count() FROM t") == "2000\n"
+
+
+def test_a_full_disk_is_told_and_passes(tmp_path: Path) -> None:
+    """Nothing is acknowledged that is not stored; with room again the server goes on, and so it does after a kill."""
+    with small_disk(tmp_path / "data", 200) as disk:
+        server = start_clickhouse(tmp_path / "data")
+        http = Http(server.port, "default")
+        try:
+            http.ok("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a")
+            assert http.insert("INSERT INTO t FORMAT TSV", b"1\n").status == 200
+            disk.fill()
+            for rows in (b"2\n", b"3\n" * 100_000):
+                answer = http.insert("INSERT INTO t FORMAT TSV", rows)
+                assert answer.status == 500 and "NOT_ENOUGH_SPACE" in answer.text
+            assert http.ok("SELECT groupArray(a) FROM t") == "[1]\n"
+            disk.free()
+            assert http.insert("INSERT INTO t FORMAT TSV", b"4\n").status == 200
+        finally:
+            server.kill()
+        server = start_clickhouse(tmp_path / "data")
+        try:
+            assert Http(server.port, "default").ok("SELECT groupArray(a) FROM t") == "[1,4]\n"
+        finally:
+            server.kill()

@@ -195,3 +195,43 @@ def test_an_empty_body_inserts_nothing(http: Http) -> None:
         headers = {"Content-Encoding": encoding} if encoding else {}
         assert http.insert("INSERT INTO t FORMAT Native", b"", headers).status == 200
     assert http.ok("SELECT count() FROM t") == "0\n"
+
+
+_SWALLOWED = {
+    "a constraint": ("CONSTRAINT small CHECK a < 5", "", "9\n", "VIOLATED_CONSTRAINT"),
+    "too many parts": ("", "SETTINGS parts_to_throw_insert = 1, parts_to_delay_insert = 0", "1\n", "TOO_MANY_PARTS"),
+    "too many partitions": ("", "PARTITION BY a", "".join(f"{n}\n" for n in range(200)), "TOO_MANY_PARTS"),
+}
+
+
+@pytest.mark.parametrize("case", _SWALLOWED)
+def test_what_fails_when_the_rows_are_stored_is_told(http: Http, case: str) -> None:
+    """chDB's streaming insert answered with 200 and the number of rows, and they were gone."""
+    column, clause, rows, error = _SWALLOWED[case]
+    partition, settings = (clause, "") if clause.startswith("PARTITION") else ("", clause)
+    columns = ", ".join(filter(None, ("a UInt64", column)))
+    http.ok(f"CREATE TABLE t ({columns}) ENGINE = MergeTree {partition} ORDER BY a {settings}")
+    http.ok("SYSTEM STOP MERGES t")
+    http.ok("INSERT INTO t VALUES (1)")
+    answer = http.insert("INSERT INTO t FORMAT TSV", rows.encode())
+    assert answer.status >= 400 and error in answer.text
+    assert http.ok("SELECT count() FROM t") == "1\n"
+
+
+def test_a_view_that_fails_is_told(http: Http) -> None:
+    """Rows may lie in the source then: who inserts must know, and repeat it."""
+    http.ok("CREATE TABLE t (a UInt64) ENGINE = MergeTree ORDER BY a")
+    http.ok("CREATE TABLE u (a UInt64) ENGINE = MergeTree ORDER BY a")
+    http.ok("CREATE MATERIALIZED VIEW v TO u AS SELECT a + throwIf(a = 7, 'no sevens') AS a FROM t")
+    answer = http.insert("INSERT INTO t FORMAT TSV", b"7\n")
+    assert answer.status >= 400 and "no sevens" in answer.text
+    assert http.insert("INSERT INTO t FORMAT TSV", b"8\n").status == 200
+    assert http.ok("SELECT count() FROM u") == "1\n"
+
+
+def test_two_clauses_of_settings(http: Http) -> None:
+    http.ok("CREATE TABLE t (a UInt64) ENGINE = MergeTree PARTITION BY a ORDER BY a")
+    rows = "".join(f"{n}\n" for n in range(150)).encode()
+    head = "INSERT INTO t SETTINGS max_partitions_per_insert_block = 0"
+    assert http.insert(f"{head} FORMAT TSV SETTINGS input_format_tsv_empty_as_default = 1", rows).status == 200
+    assert http.ok("SELECT count() FROM t") == "150\n"

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,7 +105,7 @@ class Executor:
             try:
                 if session.pinned is not None and own.pop("readonly", "0") != "0":
                     _only_reads(connection, head)  # the setting itself could never be taken back
-                self._prepare(connection, request, own, body.external)
+                self._prepare(connection, request, own, body)
                 data = _Data(body.spools.directory, prefix, plain)
                 result = self._statement(connection, statement, data, outcome)
             except ClickHouseError as error:
@@ -114,20 +116,19 @@ class Executor:
             session.remember(statement, connection, own)
             return result
 
-    def _prepare(
-        self, connection: Connection, request: Request, settings: dict[str, str], external: dict[str, Spool]
-    ) -> None:
+    def _prepare(self, connection: Connection, request: Request, settings: dict[str, str], body: Body) -> None:
         if request.database:
             connection.use(request.database)
         if request.roles:
             connection.run("SET ROLE " + ", ".join(identifier(role) for role in request.roles))
-        for name, spool in external.items():
-            _external_table(connection, request, name, spool)
+        for name, spool in body.external.items():
+            _external_table(connection, request, name, spool, body.spools.directory)
         connection.apply(settings, request.params)
 
     def _statement(self, connection: Connection, statement: Statement, data: "_Data", outcome: Outcome) -> Result:
         if isinstance(statement, Insert):
-            return connection.insert(statement.head, statement.format, data.chunks(statement.data_at))
+            with _as_file(data.directory, data.chunks(statement.data_at)) as path:
+                return connection.insert(statement.head, statement.settings, statement.format, path)
         if isinstance(statement, InsertThroughInput):
             return self._through_input(connection, statement, data)
         default = outcome.format
@@ -137,16 +138,24 @@ class Executor:
         return connection.run(statement.text, default, outcome.answer)
 
     def _through_input(self, connection: Connection, statement: InsertThroughInput, data: "_Data") -> Result:
-        """chDB streams data only into a plain INSERT, so that of input() is read from a file."""
-        handle, path = tempfile.mkstemp(dir=data.directory)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                for chunk in data.chunks(statement.data_at):
-                    file.write(chunk)
-            source = f"file({quoted(path)}, {quoted(statement.format)}".encode()
+        with _as_file(data.directory, data.chunks(statement.data_at)) as path:
+            source = f"file({quoted(str(path))}, {quoted(statement.format)}".encode()
             return connection.run(statement.before + source + statement.after)
-        finally:
-            Path(path).unlink()
+
+
+@contextmanager
+def _as_file(directory: Path, chunks: Iterable[bytes]) -> Iterator[Path]:
+    """A file with these bytes, for as long as a statement reads it."""
+    # In a name the engine takes these as a pattern.
+    place = None if re.search(r"[*?{}]", str(directory)) else directory
+    handle, name = tempfile.mkstemp(dir=place)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+        yield Path(name)
+    finally:
+        Path(name).unlink()
 
 
 @dataclass
@@ -183,7 +192,7 @@ def _only_reads(connection: Connection, text: bytes) -> None:
         raise ClickHouseError(errors.READONLY, "Cannot execute query in readonly mode.")
 
 
-def _external_table(connection: Connection, request: Request, name: str, spool: Spool) -> None:
+def _external_table(connection: Connection, request: Request, name: str, spool: Spool, directory: Path) -> None:
     structure = request.external.get(f"{name}_structure")
     if structure is None:
         types = request.external.get(f"{name}_types")
@@ -195,4 +204,5 @@ def _external_table(connection: Connection, request: Request, name: str, spool: 
     table = identifier(name)
     connection.run(f"CREATE TEMPORARY TABLE {table} ({structure})")
     data_format = request.external.get(f"{name}_format", "TabSeparated")
-    connection.insert(f"INSERT INTO {table}".encode(), data_format, spool.chunks())
+    with _as_file(directory, spool.chunks()) as path:
+        connection.insert(f"INSERT INTO {table}".encode(), b"", data_format, path)

@@ -22,9 +22,10 @@ class Query:
 
 @dataclass(frozen=True)
 class Insert:
-    """An INSERT whose rows follow its head as bytes of a format, from `data_at` on."""
+    """An INSERT whose rows follow as bytes of a format, from `data_at` on; `settings` is its SETTINGS clause, or empty."""
 
     head: bytes
+    settings: bytes
     format: str
     data_at: int
 
@@ -108,6 +109,7 @@ def _insert(text: bytes, cursor: Cursor) -> Statement:
     if cursor.take_word(b"FUNCTION") is None:
         _table_name(cursor)
     opened: Token | None = None
+    settings_at = 0
     while (token := cursor.take()) is not None:
         if token.is_word(b"SELECT", b"WITH") and (token.depth == 0 or (opened is not None and token.depth == 1)):
             return _insert_select(text, cursor)
@@ -115,9 +117,11 @@ def _insert(text: bytes, cursor: Cursor) -> Statement:
         if token.depth or token.kind not in ("word", "mark"):
             continue
         if token.is_word(b"VALUES"):
-            return Insert(text[begin : token.start], "Values", token.end)
+            return Insert(*_parts(text, begin, settings_at, token.start), "Values", token.end)
         if token.is_word(b"FORMAT"):
-            return _insert_with_format(text, begin, token, cursor)
+            return _insert_with_format(text, *_parts(text, begin, settings_at, token.start), cursor)
+        if token.is_word(b"SETTINGS") and not settings_at:
+            settings_at = token.start
         following = cursor.peek()
         if token.is_word(b"FROM") and following is not None and following.is_word(b"INFILE"):
             raise ClickHouseError(errors.UNKNOWN_TYPE_OF_QUERY, "Query has infile and was send directly to server")
@@ -136,17 +140,23 @@ def _table_name(cursor: Cursor) -> None:
         token = cursor.peek()
 
 
-def _insert_with_format(text: bytes, begin: int, at: Token, cursor: Cursor) -> Insert:
+def _parts(text: bytes, begin: int, settings_at: int, end: int) -> tuple[bytes, bytes]:
+    """Where the rows go, and the SETTINGS clause behind it."""
+    return (text[begin:settings_at], text[settings_at:end]) if settings_at else (text[begin:end], b"")
+
+
+def _insert_with_format(text: bytes, head: bytes, settings: bytes, cursor: Cursor) -> Insert:
     name = cursor.peek()
     if name is None or name.kind != "word":
-        raise _syntax_error(text, at.end, "FORMAT needs a name")
-    head, end = text[begin : at.start], name.end
+        raise _syntax_error(text, len(text), "FORMAT needs a name")
+    end = name.end
     # One token further would be data: it is read only where the text itself says SETTINGS.
     if text[end:].lstrip()[:9].upper().rstrip() == b"SETTINGS":
         cursor.take()
-        settings, end = _settings_after_format(text, cursor)
-        head += settings
-    return Insert(head, name.raw.decode("ascii"), _data_start(text, end))
+        more, end = _settings_after_format(text, cursor)
+        # Two clauses become one.
+        settings = settings.rstrip() + b"," + more[len(b"SETTINGS") :] if settings else more
+    return Insert(head, settings, name.raw.decode("ascii"), _data_start(text, end))
 
 
 def _settings_after_format(text: bytes, cursor: Cursor) -> tuple[bytes, int]:

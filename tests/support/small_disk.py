@@ -1,0 +1,68 @@
+"""A small disk of its own under a directory (tmpfs), which can be filled and freed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+class SmallDisk:
+    """A mounted directory; `fill` takes all room and what becomes free meanwhile, `free` gives it back."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ballast = path / "ballast"
+        self._freed = threading.Event()
+        self._hog: threading.Thread | None = None
+
+    def fill(self) -> None:
+        """Leave nothing."""
+        self._take()
+        self._freed.clear()
+        self._hog = threading.Thread(target=self._keep_full, name="disk-hog", daemon=True)
+        self._hog.start()
+
+    def free(self) -> None:
+        """Give the room back."""
+        if self._hog is not None:
+            self._freed.set()
+            self._hog.join()
+            self._hog = None
+        self._ballast.unlink(missing_ok=True)
+
+    def _keep_full(self) -> None:
+        # A server removes files that it has merged or given up: that room is taken too.
+        while not self._freed.wait(0.02):
+            self._take()
+
+    def _take(self) -> None:
+        with self._ballast.open("ab") as file, contextlib.suppress(OSError):
+            while (room := self._room()) > 0:
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), room)
+
+    def _room(self) -> int:
+        state = os.statvfs(self.path)
+        return state.f_bavail * state.f_frsize
+
+
+@contextlib.contextmanager
+def small_disk(path: Path, megabytes: int) -> Iterator[SmallDisk]:
+    """Mount a tmpfs of that size on `path`; a test that may not mount is skipped."""
+    path.mkdir(parents=True, exist_ok=True)
+    size = f"size={megabytes}m,mode=0700,nr_inodes={500 * megabytes}"
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(path)], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a full disk needs the right to mount: {mounted.stderr.strip() or mounted.returncode}")
+    disk = SmallDisk(path)
+    try:
+        yield disk
+    finally:
+        disk.free()
+        # Lazily: a process of the test that still ends may hold a file.
+        subprocess.run(["umount", "-l", str(path)], check=True, capture_output=True)
