@@ -24,6 +24,8 @@ _CHECK_S: Final = 1.0
 #: A Redis that loses its data again and again must not be filled all the time.
 _REFILL_INTERVAL_S: Final = 5.0
 _ROLLS_PER_WRITE: Final = 2000
+#: A series keeps its newest windows that hold something; how far back they are looked for if there are few.
+_SPARSE_MS: Final = 48 * 3_600_000
 
 
 class LiveView:
@@ -143,14 +145,15 @@ class LiveView:
             and internal.partition_of_window(measure.name, dimension, "", self._count) == held.number
             for metric in metrics_of_measure(measure.name)
         }
-        since = {size: now - SERIES_LENGTH[size] * size_ms for size, size_ms in SIZES_MS.items()}
-        async for values in self._store.series(ours, since):
-            try:
-                await self._live.write(values)
-            except (RetryableError, PermanentError):
-                # The hand-over reports it.
-                return False
-            for value in values:
-                name = (metric_named(value.metric).measure, value.dimension, value.dimension_value, value.size)
-                held.state.note_quiet(name, value.window_start_ms)
+        for size, size_ms in SIZES_MS.items():
+            kept = SERIES_LENGTH[size]
+            async for values in self._store.series(ours, size, now - max(kept * size_ms, _SPARSE_MS), kept):
+                try:
+                    await self._live.write(values)
+                except (RetryableError, PermanentError):
+                    # The hand-over reports it.
+                    return False
+                for value in values:
+                    name = (metric_named(value.metric).measure, value.dimension, value.dimension_value, size)
+                    held.state.note_quiet(name, value.window_start_ms)
         return True

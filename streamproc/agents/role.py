@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +33,19 @@ _LEAVE_GROUP_S = 6.0
 _FOREIGN_LOG_S = 30.0
 
 
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """A directory that Faust wants and nothing is written to.
+
+    Raises:
+        RetryableError: the disk is full, or there is no place for temporary files.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix="streamproc-faust-")
+    except OSError as error:
+        where = os.environ.get("TMPDIR", "/tmp")  # noqa: S108 (only named)
+        raise RetryableError("no_temporary_files", f"no directory can be made in {where}: {error.strerror}") from error
+
+
 class Role:
     """Base of the roles. Sub-classes name their topics and do the work in `handle` and `restore`."""
 
@@ -51,7 +65,7 @@ class Role:
         self._verified: dict[tuple[str, int], frozenset[Any]] = {}
         self._foreign: dict[tuple[str, int], float] = {}
         self._membership: Membership | None = None
-        self._scratch = tempfile.TemporaryDirectory(prefix="streamproc-faust-")
+        self._scratch = _scratch()
 
     def topics(self) -> list[str]:
         """Contract names of the topics that this role reads in batches."""

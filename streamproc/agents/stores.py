@@ -27,8 +27,10 @@ class WindowStore(Protocol):
     async def recent_entities(self, since_ms: int) -> list[StoreKey]:
         """Entities with an event since then (log time, epoch ms)."""
 
-    def series(self, of: Collection[tuple[str, str]], since: Mapping[str, int]) -> AsyncIterator[list[MetricValue]]:
-        """Stored values of these (metric, dimension) with `start >= since[size]`, in pages."""
+    def series(
+        self, of: Collection[tuple[str, str]], size: str, since_ms: int, newest: int
+    ) -> AsyncIterator[list[MetricValue]]:
+        """The newest stored values of each series of these (metric, dimension), as many as that, in pages."""
 
 
 class LiveStore(Protocol):

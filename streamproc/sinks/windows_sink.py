@@ -42,11 +42,12 @@ _SELECT_CELLS: Final = f"SELECT {', '.join(_CELL_COLUMNS)} FROM meta.window_sour
 _FINAL: Final = " SETTINGS do_not_merge_across_partitions_select_final = 1"
 #: Values read at once to fill Redis: some ms of the event loop.
 _SERIES_PAGE: Final = 5000
-_SELECT_SERIES: Final = f"""
+_SELECT_SERIES: Final = """
 SELECT metric, dimension, dimension_value, toUnixTimestamp(window_start) AS start_s, value, count, sum_e4, status, late,
        version, toUnixTimestamp64Milli(updated_at) AS updated_ms
-FROM gold.windows FINAL WHERE {{where}}
-ORDER BY metric, dimension, dimension_value, window_start LIMIT {_SERIES_PAGE}{_FINAL}"""  # noqa: S608 (constants)
+FROM gold.windows FINAL WHERE {where}
+ORDER BY metric, dimension, dimension_value, start_s DESC
+LIMIT {newest} BY metric, dimension, dimension_value LIMIT {page}"""
 
 
 class WindowsSink:
@@ -117,26 +118,27 @@ class WindowsSink:
         return [(*row, ALL, 0) for row in rows]
 
     async def series(
-        self, of: Collection[tuple[str, str]], since: Mapping[str, int]
+        self, of: Collection[tuple[str, str]], size: str, since_ms: int, newest: int
     ) -> AsyncIterator[list[MetricValue]]:
-        """Stored values of these (metric, dimension) that begin at or after `since[size]` (epoch ms), in pages; within a
-        page the newest first, so that who shows the newest window is told each only once.
+        """The `newest` stored values of each series of these (metric, dimension) that begin at or after `since_ms`, in
+        pages; of each the newest comes first, so that who shows the newest window is told only once.
 
         Raises:
             RetryableError, PermanentError: with a reason.
         """
         names = ",".join(f"({_text(metric)},{_text(dimension)})" for metric, dimension in sorted(of))
-        for size, start_ms in since.items() if names else ():
-            where = f"window = {_text(size)} AND window_start >= {max(0, start_ms // 1000)} AND (metric, dimension) IN ({names})"
-            after = ""
-            while True:
-                rows = await self._clickhouse.rows(_SELECT_SERIES.format(where=where + after))
-                yield [_value(size, row) for row in reversed(rows)]
-                if len(rows) < _SERIES_PAGE:
-                    break
-                after = (
-                    f" AND (metric, dimension, dimension_value, toUnixTimestamp(window_start)) > {_tuple(rows[-1][:4])}"
-                )
+        where = f"window = {_text(size)} AND window_start >= {max(0, since_ms // 1000)} AND (metric, dimension) IN ({names})"
+        after = ""
+        while names:
+            sql = _SELECT_SERIES.format(where=where + after, newest=newest, page=_SERIES_PAGE)
+            rows = await self._clickhouse.rows(sql + _FINAL)
+            yield [_value(size, row) for row in rows]
+            if len(rows) < _SERIES_PAGE:
+                return
+            # What is left of the last one comes again as if it were new: more of it than wanted, and never less.
+            *key, start_s = rows[-1][:4]
+            place, last = "(metric, dimension, dimension_value)", _tuple(key)
+            after = f" AND ({place} > {last} OR ({place} = {last} AND window_start < {start_s}))"
 
     async def _select(self, where: str) -> list[Cell]:
         rows = await self._clickhouse.rows(_SELECT_CELLS + where + _FINAL, bytes_columns=("data",))

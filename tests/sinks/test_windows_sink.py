@@ -145,7 +145,6 @@ def test_series_come_back_in_pages_as_they_were_written(
 ) -> None:
     """Newest version, of the metrics and dimensions that are asked for, from a start on; odd texts survive."""
     monkeypatch.setattr(windows_sink, "_SERIES_PAGE", 3)
-    monkeypatch.setattr(windows_sink, "_SELECT_SERIES", windows_sink._SELECT_SERIES.replace("LIMIT 5000", "LIMIT 3"))
     dims = [{}, *({"dimension": "d", "dimension_value": text} for text in ("it's", "\\ü", "z"))]
     values = [
         value(name, 2**60 + n, None if n == 3 else n / 7, START + n * MINUTE, sum_e4=n, late=n, **dim)
@@ -158,10 +157,14 @@ def test_series_come_back_in_pages_as_they_were_written(
         sink = WindowsSink(clickhouse)
         await sink.write([], values + others)
         await sink.write([], [value(name, 1, 9.0, START + 4 * MINUTE)])
-        wanted = {(name, ""), (name, "d")}
-        pages = [page async for page in sink.series(wanted, {"1m": START + 1 * MINUTE})]
-        assert [page async for page in sink.series([], {"1m": 0})] == []
-        assert all(page == sorted(page, key=lambda v: v.window_start_ms, reverse=True) for page in pages[:1])
+        of = {(name, ""), (name, "d")}
+        pages = [page async for page in sink.series(of, "1m", START + 1 * MINUTE, 99)]
+        assert [page async for page in sink.series([], "1m", 0, 99)] == []
+        (first, *_) = pages
+        assert [each.window_start_ms for each in first] == [START + n * MINUTE for n in (4, 3, 2)]
+        monkeypatch.setattr(windows_sink, "_SERIES_PAGE", 100)
+        (newest,) = [page async for page in sink.series(of, "1m", 0, 2)]
+        assert sorted(newest, key=_place) == [each for each in sorted(values, key=_place) if each.late > 2]
         return [each for page in pages for each in page]
 
     found = with_clickhouse(clickhouse_server.url, act)
