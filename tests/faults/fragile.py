@@ -40,6 +40,13 @@ class FragileStack(Stack):
         workload = Workload(self._seed, events, int(time.time() * 1000))
         return [(m.topic, m.key, m.value) for m in workload.messages()]
 
+    def start(self, role: str, env: dict[str, str], **extra: str) -> Worker:
+        """Start a worker with whole environment variables beside settings; it is not waited for."""
+        settings = {f"STREAMPROC_{name.upper()}": value for name, value in extra.items()}
+        worker = Worker(self, role, settings | env)
+        self.workers.append(worker)
+        return worker
+
     def caught_up(self, *workers: Worker, timeout_s: float = 30.0) -> None:
         """Wait until these workers have taken all that is produced."""
         for worker in workers:
