@@ -85,7 +85,7 @@ def _bronze(db: duckdb.DuckDBPyConnection) -> Finding:
 
 
 def _dead(db: duckdb.DuckDBPyConnection, table: str, name: str, again: bool) -> Finding:
-    """Each refused record exactly once, its bytes and key unchanged."""
+    """Each refused record exactly once, its bytes and key unchanged; a topic may be lost together with older logs."""
     repeats = count(db, f"SELECT count(*) - count(DISTINCT (topic, part, log_id, off)) FROM {table}")
     return of_query(
         db,
@@ -106,7 +106,8 @@ def _dead(db: duckdb.DuckDBPyConnection, table: str, name: str, again: bool) -> 
                    WHERE word IN {_DEAD} OR (topic, part, log, off) IN (SELECT (topic, part, 0, off) FROM {table})) o
              USING (topic, part, log, off),
         LATERAL (SELECT digest = r_digest AND digest_too = r_digest AND key_crc = r_key AS same)
-        WHERE n IS NULL OR word IS NULL OR word NOT IN {_DEAD} OR reason <> word OR NOT same OR (n > 1 AND NOT {again})
+        WHERE (n IS NULL AND NOT (log < 0 AND {table == "dead"})) OR word IS NULL OR word NOT IN {_DEAD}
+              OR reason <> word OR NOT same OR (n > 1 AND NOT {again})
         ORDER BY topic, part, off""",
         "{topic}/{part}/{off}: {how} (stored: {reason}, rules: {word})",
         f"{repeats} repeated" if repeats else "",

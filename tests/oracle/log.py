@@ -19,7 +19,8 @@ SOURCES: Final = ("user-events", "video-status", "cost-events")
 _CHUNK: Final = 40_000
 _PATIENCE_S: Final = 60.0
 
-#: `log` counts logs of a partition from 0, the oldest first; `digest` and `key_crc` stand for value and key.
+#: `digest` and `key_crc` stand for value and key. Beside these `rec` has `log` (0: the newest of its partition, older ones
+#: count down) and `cut` (by now the log begins after this record).
 _BASE: Final = ("part", "off", "ts", "bytes", "digest", "key_crc", "reason")
 _TYPES: Final = {"digest": "UBIGINT", "key_crc": "UBIGINT", "share": "DOUBLE", "text": "UBIGINT", "reason": "VARCHAR"}
 
@@ -82,7 +83,7 @@ class RecordTable:
         self._db = db
         columns = [f"{name} {_TYPES.get(name, 'BIGINT')}" for name in _BASE]
         columns += [f"{n} {'UUID' if n == 'event_id' else 'VARCHAR'}" if n in TEXTS else _typed(n) for n in COLUMNS]
-        db.execute(f"CREATE TABLE rec (topic VARCHAR, log INTEGER, {', '.join(columns)})")
+        db.execute(f"CREATE TABLE rec (topic VARCHAR, log INTEGER, cut BOOLEAN, {', '.join(columns)})")
         self._rows: dict[str, list[tuple[Any, ...]]] = {}
         self.count = 0
 
@@ -118,7 +119,7 @@ class RecordTable:
                 incoming[name] = np.array(values, dtype=dtype)
         self._db.register("incoming", incoming)
         chosen = ", ".join(_nulls(name) for name in names)
-        self._db.execute(f"INSERT INTO rec SELECT $topic, 0, {chosen} FROM incoming", {"topic": topic})
+        self._db.execute(f"INSERT INTO rec SELECT $topic, 0, FALSE, {chosen} FROM incoming", {"topic": topic})
         self._db.unregister("incoming")
 
 
@@ -151,7 +152,7 @@ def add_earlier(db: duckdb.DuckDBPyConnection, path: Path) -> None:
         WHERE e.digest <> r.digest OR e.ts <> r.ts""")
     db.execute("""
         INSERT INTO rec BY NAME
-        SELECT e.* REPLACE (coalesce(n.log, 0) - (w.topic IS NOT NULL)::INTEGER AS log)
+        SELECT e.* REPLACE (coalesce(n.log, 0) - (w.topic IS NOT NULL)::INTEGER AS log, w.topic IS NULL AS cut)
         FROM earlier e LEFT JOIN nearest n USING (topic, part) LEFT JOIN renewed w USING (topic, part)
         WHERE w.topic IS NOT NULL OR NOT EXISTS (
             FROM rec r WHERE r.topic = e.topic AND r.part = e.part AND r.log = n.log AND r.off = e.off)""")

@@ -63,6 +63,23 @@ def test_a_lost_log_is_a_source_of_its_own(tmp_path: Path) -> None:
     assert {key: row[:3] for key, row in found.items()} == truth.windows
 
 
+def test_what_was_lost_is_looked_for_in_the_log_that_was_cut(tmp_path: Path) -> None:
+    """A log is saved, cut, saved again and then lost: the log after it has these offsets too, and all of them count."""
+    first, second = made_up(1, 600, BEGIN, Mix()), made_up(2, 600, BEGIN, Mix())
+    whole = _saved(tmp_path / "1.parquet", first)
+    cut = _saved(
+        tmp_path / "2.parquet", [e for e in first if (e.topic, e.partition) != ("user-events", 0) or e.offset >= 9]
+    )
+    with connect() as db:
+        fill(db, second)
+        add_earlier(db, cut)
+        add_earlier(db, whole)
+        expect(db, [("user-events", 0, 4, 9)])
+        lost = db.execute("SELECT log, list(off ORDER BY off) FROM outcome WHERE word = 'lost' GROUP BY log").fetchall()
+        assert lost == [(-1, [4, 5, 6, 7, 8])]
+        assert db.execute("SELECT count(*) FROM rec").fetchone() == (1200,)
+
+
 def test_records_lost_before_they_were_read_count_nowhere(tmp_path: Path) -> None:
     """`--lost` names the offsets; log time and the highest event time do not know them either."""
     entries = [entry for entry in made_up(1, 900, BEGIN, Mix()) if entry.topic == "cost-events"]
