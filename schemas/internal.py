@@ -6,10 +6,14 @@ They are kept by time and never compacted: compaction keeps the last record writ
 from __future__ import annotations
 
 import zlib
+from typing import Final
 
 import msgspec
 
 from schemas.results import Cell
+
+#: Before the topic of a record of `window-progress` that does not say how far a source is.
+BESIDE: Final = "beside/"
 
 
 class Partials(msgspec.Struct, array_like=True):
@@ -34,6 +38,10 @@ class Progress(msgspec.Struct, kw_only=True, omit_defaults=True):
     `tail_hash` identifies the record at `offset`; `log_id` the log. `state_offsets` are messages of `window-state`
     (chunks of the encoded state, in order), `ids` and `statuses` messages of `window-ids`. For `kind` 'merge' the
     source is 'merge/PARTITION' and `offset` the first record of window-partials that is not yet stored everywhere.
+
+    `poison` are offsets of the log that every reader takes for dead letters; a record of `kind` 'poison' adds to them.
+    For `kind` 'begun' a worker of `role` began to read on, when `offset` was the last one known to be safe. Records of
+    these two kinds have their topic with BESIDE before it, for they do not say how far a source is.
     """
 
     kind: str
@@ -49,6 +57,8 @@ class Progress(msgspec.Struct, kw_only=True, omit_defaults=True):
     state_offsets: list[int] = []
     ids: list[Segment] = []
     statuses: list[Segment] = []
+    poison: list[int] = []
+    role: str = ""
 
 
 class SavedState(msgspec.Struct, array_like=True):

@@ -12,6 +12,7 @@ class DeadReason(StrEnum):
     UNKNOWN_VERSION = "unknown_version"
     FUTURE_EVENT = "future_event"
     TOO_LARGE = "too_large"
+    CRASHES_DECODER = "crashes_decoder"
 
 
 class Skip(StrEnum):

@@ -3,16 +3,19 @@
     STREAMPROC_CRASH_AT=before_progress:3   the process ends at the third passing, without any cleanup
     STREAMPROC_BLOCK_AT=after_decode:1:20   the event loop is kept busy for 20 s at the first passing
     STREAMPROC_RAISE_AT=after_decode:2      an unexpected error at the second passing
+    STREAMPROC_POISON_AT=EVENT_ID:segfault  whoever decodes (or :segfault:fold: folds) that event ends so; also exit,
+                                            raise, recursion, memory and hang
 
 Unset, a passing costs one comparison.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from streamproc.clock import monotonic
 from streamproc.errors import ConfigError
@@ -51,7 +54,15 @@ class _Armed:
     seconds: float = 0.0
 
 
+@dataclass(slots=True)
+class _Poison:
+    event_id: bytes
+    how: str
+    stage: str
+
+
 _armed: list[_Armed] = []
+_poison: list[_Poison] = []
 
 
 def arm(environment: Mapping[str, str]) -> None:
@@ -61,11 +72,24 @@ def arm(environment: Mapping[str, str]) -> None:
         ConfigError: a point is unknown, or a number is none.
     """
     _armed.clear()
+    _poison.clear()
     for action in ("crash", "block", "raise"):
         name = f"STREAMPROC_{action.upper()}_AT"
         if text := environment.get(name):
             _armed.append(_parse(name, action, text))
             log.warning("a failpoint is armed: for tests only", setting=name, value=text)
+
+    if text := environment.get("STREAMPROC_POISON_AT"):
+        _poison.append(_parse_poison(text))
+        log.warning("a failpoint is armed: for tests only", setting="STREAMPROC_POISON_AT", value=text)
+
+
+def _parse_poison(text: str) -> _Poison:
+    event_id, how, stage = (*text.split(":"), "decode")[:3] if text.count(":") in (1, 2) else ("", "", "")
+    if not event_id or how not in _ENDS or stage not in ("decode", "fold"):
+        ways = "|".join(_ENDS)
+        raise ConfigError(f"STREAMPROC_POISON_AT = {text!r}: allowed is EVENT_ID:{ways}[:decode|fold]")
+    return _Poison(event_id.encode(), how, stage)
 
 
 def _parse(name: str, action: str, text: str) -> _Armed:
@@ -92,6 +116,35 @@ def passing(point: str) -> None:
     """
     if _armed:
         _strike(point)
+
+
+def poisoned(stage: str, records: Sequence[Any], aside: Set[int]) -> None:
+    """Say that records are about to be decoded or folded, but for the offsets that are set aside.
+
+    Raises:
+        RuntimeError, RecursionError, MemoryError: STREAMPROC_POISON_AT says so.
+    """
+    for poison in _poison:
+        if poison.stage == stage and any(
+            poison.event_id in (record.value or b"") for record in records if record.offset not in aside
+        ):
+            log.warning("failpoint", point=stage, action=poison.how)
+            _ENDS[poison.how]()
+
+
+def _fail(error: Exception) -> None:
+    raise error
+
+
+#: Ways in which a decoder can end its process.
+_ENDS: Final[Mapping[str, Callable[[], object]]] = {
+    "exit": lambda: os._exit(EXIT_CODE),
+    "segfault": lambda: ctypes.string_at(0),
+    "raise": lambda: _fail(RuntimeError("failpoint")),
+    "recursion": lambda: _fail(RecursionError("failpoint")),
+    "memory": lambda: _fail(MemoryError("failpoint")),
+    "hang": lambda: _keep_busy(3600.0),
+}
 
 
 def _strike(point: str) -> None:

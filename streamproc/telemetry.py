@@ -14,6 +14,9 @@ INVALID = Counter("streamproc_invalid", "Records that became dead letters, by re
 DUPLICATES = Counter("streamproc_duplicates", "Events whose id was accepted within the horizon before", ["topic"])
 REPEATED = Counter("streamproc_repeated_statuses", "Statuses that a video already had (7 days)", ["topic"])
 LATE = Counter("streamproc_late", "Events too late for a window of that size", ["topic", "size"])
+POISON = Counter(
+    "streamproc_poison_records", "Records set aside because they end the process that reads them", ["topic"]
+)
 LOST_OFFSETS = Counter("streamproc_lost_offsets", "Offsets that the broker no longer had when we came", ["topic"])
 NEW_LOGS = Counter("streamproc_new_logs", "Times a partition's log turned out to be a new one", ["topic"])
 LAG = Gauge("streamproc_lag_records", "Records in the log after the last one applied", ["topic", "partition"])

@@ -15,12 +15,13 @@ from schemas.outcomes import FUTURE_LIMIT_MS, DeadReason
 from streamproc.agents.fatal import die
 from streamproc.agents.flood import DEFAULT_LIMIT, PROBE_RECORDS, FloodGuard
 from streamproc.agents.log_reader import LogReader, record_hash
+from streamproc.agents.poison import PoisonGuard, decode_records
 from streamproc.agents.runtime import DeadLetter, SourceRuntime
 from streamproc.clock import monotonic
 from streamproc.config import Settings
-from streamproc.decode import Decoded, decode_batch
+from streamproc.decode import Decoded
 from streamproc.errors import RetryableError
-from streamproc.failpoints import passing
+from streamproc.failpoints import passing, poisoned
 from streamproc.logs import get_logger
 from streamproc.telemetry import (
     AGGREGATE_SECONDS,
@@ -62,6 +63,8 @@ class Aggregator:
         #: Set while partitions are being taken away: whoever waits in a body gives its batch up (it is read again).
         self.revoked = asyncio.Event()
         self._on_pause = on_pause
+        #: Finds records that end their reader; None: nobody looks for them.
+        self.poison: PoisonGuard | None = None
 
     def runtime(self, topic: str, partition: int) -> SourceRuntime:
         """The runtime of a partition, made at its first assignment."""
@@ -88,12 +91,32 @@ class Aggregator:
         BATCH_RECORDS.labels(topic).observe(len(records))
         start = 0
         while start < len(records):
-            taken = await self._fold(runtime, records[start : start + SLICE])
+            part = records[start : start + SLICE]
+            if runtime.care.suspect:
+                part = await self._vetted(runtime, part)
+                if self.revoked.is_set():
+                    return
+            taken = await self._fold(runtime, part)
             if not taken:
                 return
             start += taken
             await asyncio.sleep(0)
             await self.room.wait()
+
+    async def _vetted(self, runtime: SourceRuntime, records: list[Any]) -> list[Any]:
+        """What of a slice may be folded at once without ending the process."""
+        if self.poison is None:
+            return records
+
+        def work(part: list[Any]) -> None:
+            decoded = decode_records(runtime.topic, part, runtime.care.poison)
+            kafka_ms = np.array([record.timestamp for record in part], dtype=np.int64)
+            poisoned("fold", part, runtime.care.poison)
+            assert runtime.state is not None
+            runtime.state.apply(part[-1].offset, kafka_ms, decoded.ok, decoded.columns)
+
+        place = (runtime.topic, runtime.partition, runtime.log_id)
+        return await self.poison.vetted(place, runtime.care, records, work, lambda: not self.revoked.is_set())
 
     async def _unseen(self, runtime: SourceRuntime, records: list[Any]) -> list[Any]:
         """The records after the last one applied; a hole before them is proven, or ends the process."""
@@ -137,8 +160,7 @@ class Aggregator:
         """
         topic = runtime.topic
         began = monotonic()
-        values = [record.value for record in records]
-        decoded = decode_batch(topic, values)
+        decoded = decode_records(topic, records, runtime.care.poison)
         decoded_at = monotonic()
         passing("after_decode")
         kafka_ms = np.fromiter((record.timestamp for record in records), dtype=np.int64, count=len(records))
@@ -152,6 +174,7 @@ class Aggregator:
             self._set_paused(runtime, records[0].offset, False)
         assert runtime.state is not None
         folding_at = monotonic()
+        poisoned("fold", records, runtime.care.poison)
         outcome = runtime.state.apply(records[-1].offset, kafka_ms, decoded.ok, decoded.columns)
         done = monotonic()
         runtime.tail = records[-1]
@@ -161,7 +184,7 @@ class Aggregator:
         DECODE_SECONDS.labels(topic).inc(decoded_at - began)
         AGGREGATE_SECONDS.labels(topic).inc(done - folding_at)
         EVENTS.labels(topic).inc(len(records))
-        BYTES.labels(topic).inc(sum(len(value) for value in values if value))
+        BYTES.labels(topic).inc(sum(len(record.value) for record in records if record.value))
         self._count(topic, outcome)
         return len(records)
 

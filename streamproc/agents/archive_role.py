@@ -4,54 +4,33 @@ on how far this is, so nothing can be acknowledged that is not there."""
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
+import msgspec
 import numpy as np
 from aiokafka import TopicPartition
 
-from schemas import topics
+from schemas import internal, topics
 from schemas.outcomes import FUTURE_LIMIT_MS
+from streamproc.agents.archive_queue import ArchiveQueues, BronzeStore, DeadLetterStore
+from streamproc.agents.follow import Follower
 from streamproc.agents.log_reader import LogReader, record_hash
+from streamproc.agents.poison import POISON_ERROR, Care, PoisonGuard, decode_records
+from streamproc.agents.progress_log import read_known
+from streamproc.agents.publisher import Publisher
 from streamproc.agents.role import Role
 from streamproc.clock import monotonic
 from streamproc.config import Settings
-from streamproc.decode import decode_batch
-from streamproc.errors import PermanentError, RetryableError
-from streamproc.failpoints import passing
 from streamproc.logs import get_logger
-from streamproc.sinks.bronze import BronzeBatch, RestorePoint
-from streamproc.telemetry import ARCHIVED, NEW_LOGS, SINK_ERRORS, SINK_RETRIES, SINK_UP, WAITING
+from streamproc.sinks.bronze import BronzeBatch, Condemned, RestorePoint
+from streamproc.telemetry import NEW_LOGS
 from streamproc.windows.source import NEVER
 
 log = get_logger("archive")
 
-#: Bounds of what waits for ClickHouse: above, the agents stop taking batches and the rest stays in the topic.
-MAX_BUFFERED_BYTES: Final = 32 * 1024 * 1024
-MAX_INSERT_BYTES: Final = 16 * 1024 * 1024
-MIN_INTERVAL_S: Final = 1.0
-#: An insert costs ClickHouse about 30 ms whatever its size: a busy server gets fewer and larger ones.
-MAX_SHARE: Final = 0.08
 _SLICE: Final = 4096
-
-
-class BronzeStore(Protocol):
-    """What the archive needs of ClickHouse for events."""
-
-    async def write(self, batches: Sequence[BronzeBatch]) -> None:
-        """One insert of batches of one topic."""
-
-    async def restore_points(self, topic: str, partition: int) -> list[RestorePoint]:
-        """Where each log of a partition stands, the log written last first."""
-
-
-class DeadLetterStore(Protocol):
-    """What the archive needs of ClickHouse for dead letters; keyed by source offset, so repeats change nothing."""
-
-    async def write(self, records: Sequence[Any]) -> None:
-        """One insert of records of the `dead-letters` topic."""
 
 
 @dataclass(slots=True)
@@ -62,16 +41,7 @@ class _Partition:
     log_id: str = ""
     log_time_ms: int = NEVER
     tail: Any = None
-
-
-@dataclass(slots=True)
-class _Queue:
-    """What waits for one table."""
-
-    batches: list[tuple[Any, int]] = field(default_factory=list)
-    size: int = 0
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    care: Care = field(default_factory=Care)
 
 
 class ArchiveRole(Role):
@@ -85,28 +55,28 @@ class ArchiveRole(Role):
     def __init__(self, settings: Settings, bronze: BronzeStore, dead_letters: DeadLetterStore) -> None:
         super().__init__(settings)
         self._bronze = bronze
-        self._dead_letters = dead_letters
+        self._queues = ArchiveQueues(self.topics(), bronze, dead_letters, self._progressed)
         self._partitions: dict[tuple[str, int], _Partition] = {}
-        self._queues = {topic: _Queue() for topic in self.topics()}
-        self._room = asyncio.Event()
-        self._room.set()
         self._revoked_now = asyncio.Event()
-        self._failing = ""
+        self._publisher = Publisher(settings.bootstrap_servers)
+        self._guard = PoisonGuard(settings, self.name, self._publisher)
+        self._follower = Follower(settings, topics.WINDOW_PROGRESS, self._follow_poison, back=0)
 
     def topics(self) -> list[str]:
         """The event streams and dead letters."""
         return [*topics.SOURCES, topics.DEAD_LETTERS]
 
     async def open(self) -> None:
-        """Start one inserting task a topic."""
-        for topic, queue in self._queues.items():
-            queue.idle.set()
-            self.tasks.start(f"insert {topic}", self._insert_loop(topic, queue))
+        """Start one inserting task a topic, and follow what workers find out about records."""
+        await self._publisher.start()
+        self.tasks.start("follow poison", self._follower.run())
+        for topic in self.topics():
+            self.tasks.start(f"insert {topic}", self._queues.insert_loop(topic))
 
     async def close(self) -> None:
         """Insert what was taken, for a bounded time (what is left is read again next time)."""
-        waits = [asyncio.wait_for(queue.idle.wait(), 8.0) for queue in self._queues.values()]
-        await asyncio.gather(*waits, return_exceptions=True)
+        await self._queues.drained(8.0)
+        await self.tasks.within(2.0, "closing the producer", self._publisher.stop())
 
     def on_revoked(self) -> None:
         """Whoever waits for room gives its batch up: it is read again by the next owner."""
@@ -118,12 +88,46 @@ class ArchiveRole(Role):
         for name in [name for name in self._partitions if name not in assigned]:
             del self._partitions[name]
         async with LogReader(self.settings.bootstrap_servers) as reader:
+            fresh: dict[tuple[str, int], _Partition] = {}
             for topic, partition in sorted(assigned):
                 held = self._partitions.get((topic, partition))
                 if held is not None and await self._is_same(reader, topic, partition, held):
                     continue
-                self._partitions[topic, partition] = await self._restore_one(reader, topic, partition)
+                fresh[topic, partition] = await self._restore_one(reader, topic, partition)
+            await self._begin(reader, fresh)
         return {name: state.next_offset for name, state in self._partitions.items()}
+
+    async def _begin(self, reader: LogReader, fresh: dict[tuple[str, int], _Partition]) -> None:
+        """Note where partitions begin, and learn which of their records are poison."""
+        self._partitions.update(fresh)
+        known = await read_known(reader, self.settings, [name for name in fresh if name[0] in topics.SOURCES])
+        for name, state in fresh.items():
+            if name[0] in topics.SOURCES and state.log_id:
+                state.care = self._guard.begin(*name, state.log_id, known.get(name, []), state.next_offset - 1)
+                for offset in state.care.poison:
+                    self._condemn(name, state, offset)
+        await self._guard.record_begun()
+
+    def _follow_poison(self, record: Any) -> None:
+        """Some worker has found a record that ends its readers."""
+        if b"poison" not in record.value:
+            return
+        try:
+            progress = internal.decode_progress(record.value)
+        except msgspec.MsgspecError as error:
+            log.error("a record of window-progress is not readable", offset=record.offset, error=str(error))
+            return
+        name = (progress.topic.removeprefix(internal.BESIDE), progress.partition)
+        state = self._partitions.get(name)
+        if state is not None and state.log_id == progress.log_id:
+            for offset in sorted(set(progress.poison) - state.care.poison):
+                state.care.poison.add(offset)
+                self._condemn(name, state, offset)
+
+    def _condemn(self, name: tuple[str, int], state: _Partition, offset: int) -> None:
+        """Have a poison record that was taken already marked, after what waits for ClickHouse."""
+        if offset < state.next_offset:
+            self._queues.put(name[0], Condemned(*name, state.log_id, offset, POISON_ERROR), 0)
 
     async def _restore_one(self, reader: LogReader, topic: str, partition: int) -> _Partition:
         tp = TopicPartition(self.settings.topic(topic), partition)
@@ -131,7 +135,7 @@ class ArchiveRole(Role):
         if topic == topics.DEAD_LETTERS:
             # Few and idempotent: read from the beginning of what is kept.
             return _Partition(begins)
-        points = await self._retried(topic, self._bronze.restore_points, topic, partition)
+        points = await self._queues.retried(topic, self._bronze.restore_points, topic, partition)
         for point in points:
             if begins > point.offset or await self._is_at(reader, tp, point):
                 log_ms = NEVER if point.redo_log_ms is None else point.redo_log_ms
@@ -174,47 +178,39 @@ class ArchiveRole(Role):
         if state is None or self._revoked_now.is_set():
             return
         records = [record for record in records if record.offset >= state.next_offset]
-        for start in range(0, len(records), _SLICE):
-            if not await self._wait_for_room():
+        start = 0
+        while start < len(records):
+            if not await self._queues.wait_for_room(self._revoked_now):
                 return
             part = records[start : start + _SLICE]
+            if state.care.suspect and topic != topics.DEAD_LETTERS:
+                part = await self._vetted(topic, partition, state, part)
+                if self._revoked_now.is_set():
+                    return
             item = part if topic == topics.DEAD_LETTERS else self._batch(topic, partition, state, part)
-            size = sum(len(record.value or b"") + 100 for record in part)
-            queue = self._queues[topic]
-            queue.batches.append((item, size))
-            queue.size += size
-            queue.idle.clear()
-            queue.wake.set()
+            self._queues.put(topic, item, sum(len(record.value or b"") + 100 for record in part))
             state.tail = part[-1]
             state.next_offset = part[-1].offset + 1
-            self._measure_room()
+            start += len(part)
             await asyncio.sleep(0)
 
-    async def _wait_for_room(self) -> bool:
-        """False if the partitions are being taken away meanwhile."""
-        if self._room.is_set():
-            return True
-        room, revoked = asyncio.create_task(self._room.wait()), asyncio.create_task(self._revoked_now.wait())
-        await asyncio.wait((room, revoked), return_when=asyncio.FIRST_COMPLETED)
-        room.cancel()
-        revoked.cancel()
-        return self._room.is_set()
-
-    def _measure_room(self) -> None:
-        size = sum(queue.size for queue in self._queues.values())
-        WAITING.labels("bronze").set(size)
-        if size < MAX_BUFFERED_BYTES:
-            self._room.set()
-        else:
-            self._room.clear()
+    async def _vetted(self, topic: str, partition: int, state: _Partition, records: list[Any]) -> list[Any]:
+        """What of a slice may be decoded without ending the process."""
+        place = (topic, partition, state.log_id)
+        return await self._guard.vetted(
+            place,
+            state.care,
+            records,
+            lambda part: decode_records(topic, part, state.care.poison),
+            lambda: not self._revoked_now.is_set(),
+        )
 
     def _batch(self, topic: str, partition: int, state: _Partition, records: list[Any]) -> BronzeBatch:
         """Records with the verdict that the windows have of each."""
         if not state.log_id:
             state.log_id = record_hash(records[0])
         timestamps = [record.timestamp for record in records]
-        values = [record.value for record in records]
-        errors = self._errors(topic, state, timestamps, values)
+        errors = self._errors(topic, state, timestamps, records)
         return BronzeBatch(
             topic,
             partition,
@@ -222,87 +218,32 @@ class ArchiveRole(Role):
             [record.offset for record in records],
             timestamps,
             [record.key or b"" for record in records],
-            [value or b"" for value in values],
+            [record.value or b"" for record in records],
             errors,
         )
 
     @staticmethod
-    def _errors(topic: str, state: _Partition, timestamps: list[int], values: list[bytes | None]) -> list[str]:
-        decoded = decode_batch(topic, values)
+    def _errors(topic: str, state: _Partition, timestamps: list[int], records: list[Any]) -> list[str]:
+        decoded = decode_records(topic, records, state.care.poison)
         log_ms = np.maximum.accumulate(np.maximum(np.array(timestamps, dtype=np.int64), state.log_time_ms))
         state.log_time_ms = int(log_ms[-1])
         ahead = decoded.array("occurred_at_ms") > log_ms[decoded.ok] + FUTURE_LIMIT_MS
         if not decoded.dead and not ahead.any():
             return []
-        errors = [""] * len(values)
+        errors = [""] * len(records)
         for position, reason, text in decoded.dead:
             errors[position] = f"{reason.value}: {text}"
         for i in np.flatnonzero(ahead).tolist():
             errors[int(decoded.ok[i])] = "future_event: occurred_at is more than 300 s ahead of the log's time"
         return errors
 
-    async def _insert_loop(self, topic: str, queue: _Queue) -> None:
-        while True:
-            await queue.wake.wait()
-            queue.wake.clear()
-            while queue.batches:
-                began = monotonic()
-                items, size = self._take(queue)
-                if topic == topics.DEAD_LETTERS:
-                    records = [record for item in items for record in item]
-                    await self._retried(topic, self._dead_letters.write, records)
-                    count = len(records)
-                else:
-                    await self._retried(topic, self._bronze.write, items)
-                    count = sum(len(item.offsets) for item in items)
-                passing("after_bronze")
-                ARCHIVED.labels(topic).inc(count)
-                queue.size -= size
-                self._measure_room()
-                self.progressed_at_s = monotonic()
-                if queue.size < MAX_INSERT_BYTES:
-                    spent = monotonic() - began
-                    await asyncio.sleep(max(MIN_INTERVAL_S, spent / MAX_SHARE) - spent)
-            queue.idle.set()
-
-    @staticmethod
-    def _take(queue: _Queue) -> tuple[list[Any], int]:
-        items: list[Any] = []
-        size = 0
-        while queue.batches and (not items or size + queue.batches[0][1] <= MAX_INSERT_BYTES):
-            item, item_size = queue.batches.pop(0)
-            items.append(item)
-            size += item_size
-        return items, size
-
-    async def _retried(self, topic: str, call: Any, *args: Any) -> Any:
-        """The same call until ClickHouse takes it: the same batch, so that its token stays the same."""
-        attempt = 0
-        while True:
-            try:
-                result = await call(*args)
-            except (RetryableError, PermanentError) as error:
-                attempt += 1
-                kind = "permanent" if isinstance(error, PermanentError) else "retryable"
-                SINK_ERRORS.labels("bronze", kind, error.reason).inc()
-                SINK_RETRIES.labels("bronze").inc()
-                SINK_UP.labels("bronze").set(0)
-                if not self._failing:
-                    log.error(
-                        "ClickHouse does not take records; the archive waits", topic=topic, kind=kind, error=str(error)
-                    )
-                self._failing = error.reason if kind == "permanent" else "away"
-                await asyncio.sleep(min(10.0, 0.2 * 2 ** min(attempt, 10)) * (0.5 + random.random() / 2))
-            else:
-                if self._failing:
-                    log.warning("ClickHouse takes records again", topic=topic)
-                self._failing = ""
-                SINK_UP.labels("bronze").set(1)
-                return result
-
     def problem(self) -> str:
         """Not ready while ClickHouse takes nothing."""
-        return f"ClickHouse does not take records: {self._failing}" if self._failing else ""
+        failing = self._queues.failing
+        return f"ClickHouse does not take records: {failing}" if failing else ""
+
+    def _progressed(self) -> None:
+        self.progressed_at_s = monotonic()
 
     def lag(self) -> dict[tuple[str, int], int]:
         """Records after the last one taken."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -31,9 +32,17 @@ class Known:
     offset: int = -1
     tail_hash: str = ""
     written_at: int = -1
+    poison: set[int] = field(default_factory=set)
+    #: How often a role's workers began to read on where that offset was the last one safe.
+    begun: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def add(self, record: Progress, position: int) -> None:
         """Highest offset wins: the last record written can be a zombie's."""
+        self.poison.update(record.poison)
+        if record.kind == "begun":
+            self.begun[record.role, record.offset] += 1
+        if record.topic.startswith(internal.BESIDE):
+            return
         self.written_at = max(self.written_at, position)
         if record.offset > self.offset:
             self.offset, self.tail_hash = record.offset, record.tail_hash
@@ -86,7 +95,7 @@ def _add(found: dict[tuple[str, int], dict[str, Known]], names: set[tuple[str, i
     except msgspec.MsgspecError as error:
         log.error("a record of window-progress is not readable", offset=offset, error=str(error))
         return
-    name = (progress.topic, progress.partition)
+    name = (progress.topic.removeprefix(internal.BESIDE), progress.partition)
     if name in names:
         known = found.setdefault(name, {}).setdefault(progress.log_id, Known(progress.log_id))
         known.add(progress, offset)

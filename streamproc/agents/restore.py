@@ -16,6 +16,7 @@ from schemas import internal, topics
 from schemas.internal import Progress
 from streamproc.agents.aggregate import Aggregator
 from streamproc.agents.log_reader import LogReader, record_hash
+from streamproc.agents.poison import PoisonGuard
 from streamproc.agents.progress_log import Known, read_known
 from streamproc.agents.runtime import SourceRuntime
 from streamproc.catalogue import MEASURES, measure_of
@@ -37,9 +38,10 @@ _SMALL_GAP: Final = 8
 class SourceRestorer:
     """Brings the runtimes of assigned partitions to where they were, and says where to read on."""
 
-    def __init__(self, settings: Settings, aggregator: Aggregator) -> None:
+    def __init__(self, settings: Settings, aggregator: Aggregator, poison: PoisonGuard | None = None) -> None:
         self.settings = settings
         self.aggregator = aggregator
+        self._poison = poison
 
     async def restore(self, assigned: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Restore exactly these (contract topic, partition); others are forgotten. Returns the offset to read next."""
@@ -58,9 +60,20 @@ class SourceRestorer:
             fresh = assigned - (held - lost)
             known = await read_known(reader, self.settings, fresh)
             await self._restore_fresh(reader, {name: known.get(name, []) for name in sorted(fresh)})
+        await self._begun({name: known.get(name, []) for name in fresh})
         RESTORE_SECONDS.labels("windows").observe(monotonic() - began)
         log.info("restored", partitions=len(assigned), kept=len(held - lost), seconds=round(monotonic() - began, 2))
         return {name: runtimes[name].next_offset for name in assigned}
+
+    async def _begun(self, known: dict[tuple[str, int], list[Known]]) -> None:
+        """Note where each source begins, and learn which of its records are poison."""
+        if self._poison is None:
+            return
+        for name, logs in known.items():
+            runtime = self.aggregator.runtime(*name)
+            if runtime.state is not None:
+                runtime.care = self._poison.begin(*name, runtime.log_id, logs)
+        await self._poison.record_begun()
 
     def _tp(self, topic: str, partition: int) -> TopicPartition:
         return TopicPartition(self.settings.topic(topic), partition)

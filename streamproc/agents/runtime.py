@@ -7,6 +7,7 @@ from typing import Any
 
 from schemas.internal import Progress, Segment, source_name
 from streamproc.agents.flood import FloodGuard
+from streamproc.agents.poison import Care
 from streamproc.windows.source import NEVER, SourceState
 
 
@@ -46,6 +47,7 @@ class SourceRuntime:
     save_due_s: float = 0.0
     ids: list[Segment] = field(default_factory=list)
     statuses: list[Segment] = field(default_factory=list)
+    care: Care = field(default_factory=Care)
 
     @property
     def source(self) -> str:
@@ -78,4 +80,5 @@ class SourceRuntime:
             log_time_ms=max(state.log_time_ms, NEVER),
             max_event_ms=max(state.max_event_ms, NEVER),
             tail_hash=self.tail_hash,
+            poison=sorted(self.care.poison),
         )

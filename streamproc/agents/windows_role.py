@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,15 +10,17 @@ import msgspec
 from aiokafka import TopicPartition
 
 from schemas import internal, topics
-from schemas.alerts import AlertState, AlertTransition
 from schemas.internal import Progress
 from streamproc.agents.aggregate import Aggregator
 from streamproc.agents.alerting import AlertAgent, LoadStates
+from streamproc.agents.flood import DEFAULT_LIMIT
 from streamproc.agents.flush import Flusher
 from streamproc.agents.follow import Follower
 from streamproc.agents.log_reader import LogReader, record_hash
 from streamproc.agents.merge import MergeAgent
 from streamproc.agents.merge_partition import MergePartition
+from streamproc.agents.notices import stream_paused
+from streamproc.agents.poison import PoisonGuard
 from streamproc.agents.progress_log import read_known
 from streamproc.agents.publisher import Message, Publisher
 from streamproc.agents.restore import SourceRestorer
@@ -49,7 +50,8 @@ class WindowsRole(Role):
         super().__init__(settings)
         self.publisher = Publisher(settings.bootstrap_servers)
         self.aggregator = Aggregator(settings, self._paused)
-        self.restorer = SourceRestorer(settings, self.aggregator)
+        self.aggregator.poison = PoisonGuard(settings, self.name, self.publisher)
+        self.restorer = SourceRestorer(settings, self.aggregator, self.aggregator.poison)
         self.alerting = AlertAgent(settings, rules, self.publisher, load_alerts)
         self.merge = MergeAgent(settings, store, live, self.alerting.judge)
         self.flusher = Flusher(settings, self.aggregator, self.publisher, self.merge.join_own)
@@ -209,7 +211,7 @@ class WindowsRole(Role):
         except msgspec.MsgspecError as error:
             log.error("a record of window-progress is not readable", offset=record.offset, error=str(error))
             return
-        if progress.topic == "merge":
+        if progress.topic == "merge" or progress.topic.startswith(internal.BESIDE):
             return
         name = (progress.topic, progress.partition)
         newest = self._newest_log.get(name)
@@ -261,30 +263,5 @@ class WindowsRole(Role):
 
     def _paused(self, topic: str, partition: int, offset: int, paused: bool) -> None:
         """Tell people that a topic is paused, and that it goes on; the same pause has the same id."""
-        labels = {"topic": topic, "partition": str(partition)}
-        fingerprint = hashlib.sha256(f"stream_paused/{topic}/{partition}".encode()).hexdigest()[:16]
-        state = AlertState.FIRING if paused else AlertState.RESOLVED
-        seq = 2 * offset + (1 if paused else 2)
-        text = "is paused: nearly every record is bad" if paused else "goes on"
-        self.alerting.announce(
-            AlertTransition(
-                transition_id=hashlib.sha256(f"{fingerprint}/{seq}/{state}".encode()).hexdigest()[:32],
-                fingerprint=fingerprint,
-                seq=seq,
-                rule="stream_paused",
-                severity="critical",
-                state=state,
-                labels=labels,
-                metric="",
-                window="",
-                window_start_ms=0,
-                window_end_ms=0,
-                value=None,
-                threshold=self.settings.dead_letter_limits.get(topic, 0.95),
-                operator=">=",
-                unit="bad records / records",
-                summary=f"{topic} {text} (partition {partition}, offset {offset})",
-                event_time_ms=now_ms(),
-                recorded_at_ms=now_ms(),
-            )
-        )
+        limit = self.settings.dead_letter_limits.get(topic, DEFAULT_LIMIT)
+        self.alerting.announce(stream_paused(topic, partition, offset, paused, limit))

@@ -18,6 +18,12 @@ TABLES: Final[dict[str, str]] = {
     COST_EVENTS: "bronze.cost_events",
 }
 
+SILVER: Final[dict[str, str]] = {
+    USER_EVENTS: "silver.user_activity",
+    VIDEO_STATUS: "silver.video_status",
+    COST_EVENTS: "silver.cost_events",
+}
+
 COLUMNS: Final = ("topic", "partition", "log_id", "offset", "kafka_timestamp", "key", "payload", "error")
 
 #: Kafka keeps topics for 7 days: what came before cannot be read again, so the search for the last record ends here.
@@ -76,6 +82,17 @@ def encode(batches: Sequence[BronzeBatch]) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class Condemned:
+    """A record that was taken for valid, and turned out to end its readers: `error` is what is wrong with it."""
+
+    topic: str
+    partition: int
+    log_id: str
+    offset: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class RestorePoint:
     """Where the archive of one log stands: its last record as it lies in bronze, and the log time there (epoch ms).
 
@@ -94,6 +111,11 @@ class RestorePoint:
     max_timestamp_ms: int
     redo_from: int
     redo_log_ms: int | None
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 class BronzeSink:
@@ -118,6 +140,27 @@ class BronzeSink:
         if len(token) > _LONGEST_TOKEN:
             token = hashlib.sha256(token.encode()).hexdigest()
         await self._clickhouse.insert(TABLES[topics.pop()], COLUMNS, encode(batches), token)
+
+    async def condemn(self, record: Condemned) -> None:
+        """Mark a record that was archived already, and take it out of silver. Repeating it changes nothing.
+
+        Raises:
+            KeyError: the topic has no bronze table.
+            RetryableError, PermanentError: with a reason; it may have been applied in part.
+        """
+        table = TABLES[record.topic]
+        place = (
+            f"topic = {_quoted(record.topic)} AND partition = {int(record.partition)}"
+            f" AND log_id = {_quoted(record.log_id)} AND offset = {int(record.offset)}"
+        )
+        if not (await self._clickhouse.rows(f"SELECT count() FROM {table} FINAL WHERE {place} AND error = ''"))[0][0]:  # noqa: S608 (names of ours, values quoted)
+            return
+        # Silver first: a crash in between is followed by another attempt, as long as bronze shows no error.
+        await self._clickhouse.command(f"DELETE FROM {SILVER[record.topic]} WHERE {place}")  # noqa: S608 (as above)
+        names = ", ".join((*COLUMNS[:-1], "ingested_at"))
+        await self._clickhouse.command(
+            f"INSERT INTO {table} ({names}, error) SELECT {names}, {_quoted(record.error)} FROM {table} FINAL WHERE {place}"  # noqa: S608 (as above)
+        )
 
     async def restore_points(self, topic: str, partition: int) -> list[RestorePoint]:
         """One point per log of this partition, the log written last first; empty if nothing was archived.

@@ -17,6 +17,7 @@ from streamproc.agents import (
     lookup,
     merge,
     merge_partition,
+    poison,
     progress_log,
     restore,
     role,
@@ -79,6 +80,11 @@ def _die(reason: str) -> NoReturn:
     raise ProcessEnded(reason)
 
 
+async def _survives(_work: object) -> bool:
+    """No record of the simulator's ends a process, and a forked copy would not know the virtual clock."""
+    return True
+
+
 def _leave() -> NoReturn:
     if virtual.running is not None:
         virtual.running.process.end("")
@@ -93,6 +99,7 @@ _REPLACED: Final[tuple[tuple[Any, str, Any], ...]] = (
     (windows_role, "LogReader", SimReader),
     (restore, "LogReader", SimReader),
     (aggregate, "LogReader", SimReader),
+    (poison, "survives", _survives),
     (role.tempfile, "TemporaryDirectory", _Scratch),
     (role, "leave", _leave),
     (aggregate, "die", _die),

@@ -1,0 +1,177 @@
+"""What the archive hands to ClickHouse: a bounded queue a topic, one insert at a time, the same one until it is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from schemas import topics
+from streamproc.clock import monotonic
+from streamproc.errors import PermanentError, RetryableError
+from streamproc.failpoints import passing
+from streamproc.logs import get_logger
+from streamproc.sinks.bronze import BronzeBatch, Condemned, RestorePoint
+from streamproc.telemetry import ARCHIVED, SINK_ERRORS, SINK_RETRIES, SINK_UP, WAITING
+
+log = get_logger("archive")
+
+#: Bounds of what waits for ClickHouse: above, the agents stop taking batches and the rest stays in the topic.
+MAX_BUFFERED_BYTES: Final = 32 * 1024 * 1024
+MAX_INSERT_BYTES: Final = 16 * 1024 * 1024
+MIN_INTERVAL_S: Final = 1.0
+#: An insert costs ClickHouse about 30 ms whatever its size: a busy server gets fewer and larger ones.
+MAX_SHARE: Final = 0.08
+
+
+class BronzeStore(Protocol):
+    """What the archive needs of ClickHouse for events."""
+
+    async def write(self, batches: Sequence[BronzeBatch]) -> None:
+        """One insert of batches of one topic."""
+
+    async def condemn(self, record: Condemned) -> None:
+        """Mark a record that is archived already, and take it out of silver."""
+
+    async def restore_points(self, topic: str, partition: int) -> list[RestorePoint]:
+        """Where each log of a partition stands, the log written last first."""
+
+
+class DeadLetterStore(Protocol):
+    """What the archive needs of ClickHouse for dead letters; keyed by source offset, so repeats change nothing."""
+
+    async def write(self, records: Sequence[Any]) -> None:
+        """One insert of records of the `dead-letters` topic."""
+
+
+@dataclass(slots=True)
+class _Queue:
+    """What waits for one table."""
+
+    batches: list[tuple[Any, int]] = field(default_factory=list)
+    size: int = 0
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class ArchiveQueues:
+    """Takes batches while there is room, and inserts them. `on_progress` is called after each insert."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        bronze: BronzeStore,
+        dead_letters: DeadLetterStore,
+        on_progress: Callable[[], None],
+    ) -> None:
+        self._bronze = bronze
+        self._dead_letters = dead_letters
+        self._on_progress = on_progress
+        self._queues = {name: _Queue() for name in names}
+        for queue in self._queues.values():
+            queue.idle.set()
+        self._room = asyncio.Event()
+        self._room.set()
+        #: Why ClickHouse takes nothing, '' while it does.
+        self.failing = ""
+
+    async def drained(self, seconds: float) -> None:
+        """Wait until all is inserted, for a bounded time."""
+        waits = [asyncio.wait_for(queue.idle.wait(), seconds) for queue in self._queues.values()]
+        await asyncio.gather(*waits, return_exceptions=True)
+
+    def put(self, topic: str, item: Any, size: int) -> None:
+        """Queue what is for one topic's table (`size` in bytes); whoever calls has waited for room."""
+        queue = self._queues[topic]
+        queue.batches.append((item, size))
+        queue.size += size
+        queue.idle.clear()
+        queue.wake.set()
+        self._measure_room()
+
+    async def wait_for_room(self, given_up: asyncio.Event) -> bool:
+        """False if `given_up` was set meanwhile."""
+        if self._room.is_set():
+            return True
+        room, revoked = asyncio.create_task(self._room.wait()), asyncio.create_task(given_up.wait())
+        await asyncio.wait((room, revoked), return_when=asyncio.FIRST_COMPLETED)
+        room.cancel()
+        revoked.cancel()
+        return self._room.is_set()
+
+    def _measure_room(self) -> None:
+        size = sum(queue.size for queue in self._queues.values())
+        WAITING.labels("bronze").set(size)
+        if size < MAX_BUFFERED_BYTES:
+            self._room.set()
+        else:
+            self._room.clear()
+
+    async def insert_loop(self, topic: str) -> None:
+        """Insert one topic's batches for ever."""
+        queue = self._queues[topic]
+        while True:
+            await queue.wake.wait()
+            queue.wake.clear()
+            while queue.batches:
+                began = monotonic()
+                items, size = self._take(queue)
+                if topic == topics.DEAD_LETTERS:
+                    records = [record for item in items for record in item]
+                    await self.retried(topic, self._dead_letters.write, records)
+                    count = len(records)
+                elif isinstance(items[0], Condemned):
+                    await self.retried(topic, self._bronze.condemn, items[0])
+                    count = 0
+                else:
+                    await self.retried(topic, self._bronze.write, items)
+                    count = sum(len(item.offsets) for item in items)
+                passing("after_bronze")
+                ARCHIVED.labels(topic).inc(count)
+                queue.size -= size
+                self._measure_room()
+                self._on_progress()
+                if queue.size < MAX_INSERT_BYTES:
+                    spent = monotonic() - began
+                    await asyncio.sleep(max(MIN_INTERVAL_S, spent / MAX_SHARE) - spent)
+            queue.idle.set()
+
+    @staticmethod
+    def _take(queue: _Queue) -> tuple[list[Any], int]:
+        items: list[Any] = []
+        size = 0
+        while queue.batches and not (items and isinstance(items[0], Condemned)):
+            following, following_size = queue.batches[0]
+            if items and (size + following_size > MAX_INSERT_BYTES or isinstance(following, Condemned)):
+                break
+            item, item_size = queue.batches.pop(0)
+            items.append(item)
+            size += item_size
+        return items, size
+
+    async def retried(self, topic: str, call: Any, *args: Any) -> Any:
+        """The same call until ClickHouse takes it: the same batch, so that its token stays the same."""
+        attempt = 0
+        while True:
+            try:
+                result = await call(*args)
+            except (RetryableError, PermanentError) as error:
+                attempt += 1
+                kind = "permanent" if isinstance(error, PermanentError) else "retryable"
+                SINK_ERRORS.labels("bronze", kind, error.reason).inc()
+                SINK_RETRIES.labels("bronze").inc()
+                SINK_UP.labels("bronze").set(0)
+                if not self.failing:
+                    log.error(
+                        "ClickHouse does not take records; the archive waits", topic=topic, kind=kind, error=str(error)
+                    )
+                self.failing = error.reason if kind == "permanent" else "away"
+                await asyncio.sleep(min(10.0, 0.2 * 2 ** min(attempt, 10)) * (0.5 + random.random() / 2))
+            else:
+                if self.failing:
+                    log.warning("ClickHouse takes records again", topic=topic)
+                self.failing = ""
+                SINK_UP.labels("bronze").set(1)
+                return result
