@@ -53,7 +53,7 @@ def _many(first: int, count: int, jobs: int, plant: str) -> int:
         for tally in run_many(first, count, jobs, plant):
             total.add(tally)
             for failure in tally.failures:
-                console.print(failure.text(), markup=False, highlight=False)
+                console.print(failure.text(), markup=False, highlight=False, soft_wrap=True)
             bar.update(task, completed=total.histories, failed=len(total.failures))
     _write(total.text())
     return 1 if total.failures else 0

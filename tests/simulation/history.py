@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Final
 
+from streamproc.agents import progress_log
 from tests.simulation import checks, faults, rest, virtual
 from tests.simulation.patches import turn_knobs
 from tests.simulation.worker import Process
@@ -13,6 +14,7 @@ from tests.simulation.world import World
 
 #: An interleaving is a history of at least this many decisions with at least one fault.
 LEAST_DECISIONS: Final = 30
+_ENOUGH_RECORDS: Final = 100
 #: How often the last decision of a history without a fault is drawn, before it is a rebalance.
 _TRIES: Final = 20
 
@@ -26,11 +28,15 @@ class History:
         self.world = world = World(seed, say)
         rng = self.rng = world.rng
         turn_knobs(rng)
-        self.decisions = rng.randrange(LEAST_DECISIONS, 46)
+        self.decisions = rng.randrange(LEAST_DECISIONS, 37)
         self.most = self.decisions if most is None else most
         self.fault_rate = rng.choice((0.03, 0.08, 0.15))
-        self.workers = rng.choice((1, 2, 2, 3))
+        self.workers = rng.choice((1, 1, 2, 2, 2))
         self._faults = [f for f, weight in faults.USUAL.items() if rng.random() < 0.6 for _ in range(weight)]
+        if progress_log._FIRST_STEP < _ENOUGH_RECORDS:
+            # Who looks back two records finds a zombie's snapshot, and not the owner's with the higher offset before it:
+            # harmless, but where records before the latter were deleted. In production it is 4,000.
+            self._faults = [fault for fault in self._faults if fault is not faults.retention]
         if rng.random() < 0.24:
             special = faults.SPECIAL[int(rng.random() * len(faults.SPECIAL))]
             self._faults += [special] * (1 + len(self._faults) // 5)
@@ -57,7 +63,8 @@ class History:
                 checks.check(world)
         finally:
             for process in world.processes:
-                process.loop.kill()
+                process.vanish()
+            world.processes.clear()
         return world.problems
 
     # Decisions.
@@ -229,19 +236,47 @@ class History:
     # The end.
 
     def come_to_rest(self) -> None:
-        """No more faults: everybody wakes up, what was late arrives, and all is read, flushed, merged and written."""
+        """No more faults: all is read, flushed, merged and written, whoever is left to do it; and then, what comes too
+        late comes all the same: zombies wake up with what they knew, and servers apply what was given up."""
         world, rng = self.world, self.rng
         world.error_rate, world.slow_reads, world.away = 0.0, 0.0, {}
         self._say("-- no more faults")
-        if rng.random() < 0.3:
-            for process in list(world.processes):
-                world.bury(process)
+        share = 0.15
+        if (world.late or any(process.paused for process in world.processes)) and rng.random() < 0.5:
+            self._settle()
+            self._come_late()
+            share = 0.5
         for process in world.processes:
             process.paused = False
+        if rng.random() < share:
+            self._say("-- all are restarted")
+            for process in list(world.processes):
+                world.bury(process)
+            if faults.retention in self._faults:
+                faults.retention(world)
+        self._settle()
+
+    def _settle(self) -> None:
+        world = self.world
+        for process in world.processes:
             process.widen()
-        if not any(not process.stopping for process in world.processes):
+        if not any(not process.stopping and not process.paused for process in world.processes):
             world.start_process()
         world.rebalance()
         left = rest.settle(world)
         if left:
             world.problem(f"does not come to rest: {left}")
+
+    def _come_late(self) -> None:
+        """Zombies go on as if nothing had happened, as far as they can; late writes arrive."""
+        world = self.world
+        for process in [process for process in world.processes if process.paused]:
+            self._say(f"-- {process.name} wakes up")
+            process.paused = False
+            rest.drain(world, process)
+            for topic in world.fetched:
+                process.fetch(topic, int(self.rng.random() * 4))
+            for _ in range(3):
+                rest.fire(world, process, lambda _: True)
+        while world.late:
+            world.deliver_late()

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from schemas import topics
-from schemas.internal import Progress, SavedState
+from schemas import internal, topics
+from schemas.internal import Progress
 from schemas.results import Cell
 from streamproc.agents import flush, publisher, restore, windows_role
 from streamproc.agents.progress_log import Known
 from streamproc.windows.merge import MergeState, Window, key_of
-from streamproc.windows.source import NEVER, SourceState
 from tests.simulation import virtual
 from tests.simulation.stores import ClickHouse, Redis, name_of
 
@@ -81,12 +80,18 @@ def _forgetting(original: Callable[..., None], place: int) -> Callable[..., None
     return planted
 
 
-def _load_with_cells_time(state: SourceState, stored: SavedState) -> None:
-    _load_state(state, stored)
-    state.max_event_ms = max((cell.start_ms for cell in stored.cells if cell.size == "1m"), default=NEVER)
+async def _load_with_cells_time(self: restore.SourceRestorer, reader: Any, runtime: Any, saved: Progress) -> bool:
+    loaded = await _load(self, reader, runtime, saved)
+    assert virtual.running is not None
+    for (topic, _), log in virtual.running.process.world.broker.logs.items():
+        for record in log.everything if topic == topics.WINDOW_PARTIALS else ():
+            partials = internal.decode_partials(record.value or b"")
+            newest = [cell.start_ms for cell in partials.cells if cell.size == "1m" and cell.source == runtime.source]
+            runtime.state.max_event_ms = max([runtime.state.max_event_ms, *newest])
+    return loaded
 
 
-_load_state = restore.load_state
+_load = restore.SourceRestorer._load
 
 
 async def _restore_committed(
@@ -110,6 +115,10 @@ _restore = restore.SourceRestorer.restore
 
 async def _always(*_: Any) -> bool:
     return True
+
+
+async def _all_held(self: Any, reader: Any, places: dict[Any, Any]) -> dict[Any, bool]:
+    return dict.fromkeys(places, True)
 
 
 async def _first_record(self: Any, reader: Any, runtime: Any, first: Any, logs: Any) -> str:
@@ -157,9 +166,10 @@ PLANTS: dict[str, Plant] = {
         ),
     ),
     "event-time-from-cells": Plant(
-        "The highest event time is taken from restored cells: closed windows are not among them, and a window's start is "
-        "not its last event. Lateness is judged otherwise after a restart.",
-        ((restore, "load_state", _load_with_cells_time),),
+        "The highest event time is taken from restored cells, among them those that were sent after the snapshot: events "
+        "that are folded again are judged by what came after them. (From the cells of the snapshot itself it would be "
+        "right: the newest one is always among them, and windows end at whole minutes, as its start is one.)",
+        ((restore.SourceRestorer, "_load", _load_with_cells_time),),
     ),
     "committed-offset": Plant(
         "The group's committed offset says where to read on: batches in flight are skipped.",
@@ -168,7 +178,7 @@ PLANTS: dict[str, Plant] = {
     "no-log-identity": Plant(
         "Logs are not told apart: the records of a new one are taken for repeats of the old one's.",
         (
-            (restore.SourceRestorer, "_holds", _always),
+            (restore.SourceRestorer, "_held_offsets", _all_held),
             (restore.SourceRestorer, "is_same", _always),
             (windows_role.WindowsRole, "_holds", _always),
         ),

@@ -48,13 +48,12 @@ clock = Clock()
 class Timer:
     """A callback that waits for its time. The scheduler fires timers in any order: real clocks promise no more."""
 
-    __slots__ = ("_args", "_callback", "_context", "_loop", "owner")
+    __slots__ = ("_args", "_callback", "_loop", "owner")
 
-    def __init__(self, loop: Loop, callback: Callable[..., Any], args: tuple[Any, ...], context: Any) -> None:
+    def __init__(self, loop: Loop, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._loop = loop
         self._callback = callback
         self._args = args
-        self._context = context
         task = asyncio.current_task(loop) if running is loop else None  # type: ignore[arg-type]
         self.owner = task.get_name() if task is not None else ""
 
@@ -69,7 +68,7 @@ class Timer:
     def fire(self) -> None:
         """Its time has come."""
         if self._loop.timers.pop(self, self) is None:
-            self._loop.ready.append((self._callback, self._args, self._context))
+            self._loop.ready.append((self._callback, self._args))
 
 
 class _Queued:
@@ -86,7 +85,7 @@ class Loop:
     """What asyncio's tasks, locks and events need of an event loop, and no more: no selector, no real time."""
 
     def __init__(self, skew_ms: int = 0) -> None:
-        self.ready: deque[tuple[Callable[..., Any], tuple[Any, ...], Any]] = deque()
+        self.ready: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self.timers: dict[Timer, None] = {}
         self.tasks: list[asyncio.Task[Any]] = []
         self.skew_ms = skew_ms
@@ -105,12 +104,9 @@ class Loop:
         asyncio._set_running_loop(self)  # type: ignore[arg-type]
         try:
             while ready and most and not self.ended:
-                callback, args, context = ready.popleft()
+                callback, args = ready.popleft()
                 most -= 1
-                if context is None:
-                    callback(*args)
-                else:
-                    context.run(callback, *args)
+                callback(*args)
         finally:
             asyncio._set_running_loop(None)
             running = None
@@ -138,14 +134,14 @@ class Loop:
     # What asyncio calls.
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> _Queued:
-        """Queue a callback."""
+        """Queue a callback. It runs in no context of its own: nothing here uses context variables."""
         if not self.dead:
-            self.ready.append((callback, args, context))
+            self.ready.append((callback, args))
         return _QUEUED
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Any = None) -> Timer:
         """Queue a timer; its delay is left to the scheduler."""
-        timer = Timer(self, callback, args, context)
+        timer = Timer(self, callback, args)
         if not self.dead:
             self.timers[timer] = None
         return timer
@@ -163,7 +159,7 @@ class Loop:
         return asyncio.Future(loop=self)  # type: ignore[arg-type]
 
     def create_task(self, work: Any, *, name: str | None = None, context: Any = None) -> asyncio.Task[Any]:
-        """A task of this loop. Background tasks are given a context of their own only when they ask for it."""
+        """A task of this loop."""
         task: asyncio.Task[Any] = asyncio.Task(work, loop=self, name=name, context=context or _CONTEXT)  # type: ignore[arg-type]
         self.tasks.append(task)
         return task
@@ -186,5 +182,5 @@ class Loop:
             self.process.world.problem(f"unhandled: {context.get('message')} {context.get('exception')!r}")
 
 
-#: Copying a context for every task costs more than most steps; nothing here uses context variables.
+#: Copying a context for every task would cost more than most steps.
 _CONTEXT = contextvars.Context()
