@@ -10,8 +10,9 @@ from tests.simulation import virtual
 from tests.simulation.oracle import Place, Value
 from tests.simulation.world import World
 
-#: How many windows a series shows; what is older may be missing once Redis was emptied.
+#: How many windows a series shows, and for how long at least; what is older may be missing once Redis was emptied.
 _SERIES: Final = {"1m": 120, "5m": 288, "1h": 168, "1d": 35}
+_SHOWN_MS: Final = 48 * 3_600_000
 _BITS: Final = 1e-9
 
 Where = tuple[str, str, str, str]
@@ -35,8 +36,10 @@ def wrong_in_redis(world: World, truth: dict[Place, Value]) -> Iterator[str]:
 
     entries: dict[Where, set[int]] = {}
     for metric, dimension, value, size, start in truth:
-        if size != "all" and virtual.clock.ms - start < (_SERIES[size] - 1) * SIZES_MS[size]:
+        if size != "all" and virtual.clock.ms - start < max(_SHOWN_MS, _SERIES[size] * SIZES_MS[size]) - SIZES_MS[size]:
             entries.setdefault((metric, size, dimension, value), set()).add(start)
+    for where, starts in entries.items():
+        entries[where] = set(sorted(starts)[-_SERIES[where[1]] :])
     for where, start in newest.items():
         metric, size, dimension, value = where
         place = (metric, dimension, value, size, start)

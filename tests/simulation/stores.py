@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
@@ -110,17 +111,24 @@ class SimStore:
         return keys
 
     async def series(
-        self, of: Collection[tuple[str, str]], since: Mapping[str, int]
+        self, of: Collection[tuple[str, str]], size: str, since_ms: int, newest: int
     ) -> AsyncIterator[list[MetricValue]]:
-        """Stored windows of these (metric, dimension) that begin at or after `since[size]`, a page a size."""
-        for size, start in since.items():
+        """The `newest` stored windows of each series of these (metric, dimension), the newest first."""
 
-            def read(size: str = size, start: int = start) -> list[MetricValue]:
-                found = self._world.clickhouse.values.items()
-                return [v for k, v in found if k[3] == size and k[4] >= start and (k[0], k[1]) in of]
+        def read() -> list[MetricValue]:
+            found = self._world.clickhouse.values.items()
+            wanted = [v for k, v in found if k[3] == size and k[4] >= since_ms and (k[0], k[1]) in of]
+            taken: Counter[tuple[str, str, str]] = Counter()
+            page = []
+            for value in sorted(wanted, key=lambda value: -value.window_start_ms):
+                series = (value.metric, value.dimension, value.dimension_value)
+                taken[series] += 1
+                if taken[series] <= newest:
+                    page.append(value)
+            return page
 
-            values: list[MetricValue] = await self._process.request("clickhouse", read, is_read=True)
-            yield sorted(values, key=lambda value: -value.window_start_ms)
+        values: list[MetricValue] = await self._process.request("clickhouse", read, is_read=True)
+        yield values
 
 
 class Live:
