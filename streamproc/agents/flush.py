@@ -34,6 +34,9 @@ _FULL_SNAPSHOT_S: Final = 12 * 3600.0
 #: the most is saved before its time, but no more often than costs a few percent of a core.
 _MAX_UNSAVED: Final = 50_000
 _EARLY_SAVE_S: Final = 0.4
+#: After a restart, cells up to the recorded progress lie in the log already: sending them again would only hold up the
+#: fold. They wait for what is new, but no longer than this (the log can end before it, if a broker lost its end).
+_REDO_S: Final = 10.0
 #: Progress is recorded this often: for watermarks, and at once with dead letters, which it keeps from being repeated.
 _REPORT_S: Final = 1.0
 #: With this many records folded since the last successful flush, agents wait: the broker is not taking our cells.
@@ -175,6 +178,8 @@ class Flusher:
         """What this source has to send now; no await between reading the offset and the cells."""
         state = runtime.state
         if state is None or state.offset < 0:
+            return None
+        if not everything and state.offset < runtime.dead_until and now_s < runtime.opened_at_s + _REDO_S:
             return None
         save = everything or (may_save and now_s >= runtime.save_due_s)
         report = save or bool(runtime.dead) or now_s >= runtime.reported_at_s + _REPORT_S

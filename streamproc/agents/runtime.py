@@ -8,6 +8,7 @@ from typing import Any
 from schemas.internal import Progress, Segment, source_name
 from streamproc.agents.flood import FloodGuard
 from streamproc.agents.poison import Care
+from streamproc.clock import monotonic
 from streamproc.windows.source import NEVER, SourceState
 
 
@@ -25,7 +26,7 @@ class SourceRuntime:
     """One partition of an event topic at this worker (`topic` as contracts name it).
 
     `state` is None until the log has a first record (an empty log has no identity). `dead_until` is the last offset
-    whose dead letter is surely sent; `tail` the last record applied. `paused` while nearly everything is bad.
+    whose dead letter and cells are surely sent (but for large cells, which are sent less often); `tail` the last record applied. `paused` while nearly everything is bad.
     """
 
     topic: str
@@ -41,6 +42,7 @@ class SourceRuntime:
     taken_offset: int = -1
     reported_offset: int = -1
     reported_at_s: float = float("-inf")
+    opened_at_s: float = float("-inf")
     saved_offset: int = -1
     saved: Progress | None = None
     saved_fully_at_s: float = float("-inf")
@@ -62,6 +64,7 @@ class SourceRuntime:
     def open(self, log_id: str, dedup_horizon_ms: int) -> SourceState:
         """Begin with a log that was not seen before."""
         self.log_id = log_id
+        self.opened_at_s = monotonic()
         self.state = SourceState(self.topic, self.source, dedup_horizon_ms)
         return self.state
 

@@ -147,13 +147,15 @@ class WindowsRole(Role):
                 held[number].restart()
                 self.flusher.sent.pop(number, None)
             known = await read_known(reader, self.settings, [("merge", number) for number in fresh])
-            for number in fresh:
-                partition = held[number] = MergePartition(number)
+            opened = {number: MergePartition(number) for number in fresh}
+            for number, partition in opened.items():
                 for entry in known.get(("merge", number), []):
                     saved = entry.snapshot
                     if saved is not None and await self._holds(reader, number, saved.offset, saved.tail_hash):
                         partition.next_offset, partition.tail_hash = saved.offset, saved.tail_hash
                         break
+        # All at once: their stored cells are looked up together.
+        held.update(opened)
         for number in numbers:
             positions[topics.WINDOW_PARTIALS, number] = held[number].next_offset
         return positions
