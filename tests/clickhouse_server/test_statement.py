@@ -49,7 +49,8 @@ def test_insert_with_data(text: bytes, head: bytes, data_format: str, data: byte
     assert isinstance(statement, Insert)
     assert (statement.format, text[statement.data_at :]) == (data_format, data)
     # A comment before the statement is not part of its head.
-    assert statement.head.strip() == head.strip()
+    assert (statement.head + statement.settings).strip() == head.strip()
+    assert b"SETTINGS" not in statement.head
 
 
 @pytest.mark.parametrize(

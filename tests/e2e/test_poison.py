@@ -91,8 +91,9 @@ def test_a_record_that_crashes_the_decoder_is_set_aside(running: Stack) -> None:
         stack.produce(events[2000:])
         check_all(stack)
         deaths = {name: len(processes) - 1 for name, processes in lives.items()}
-        # The archive may learn of it from the windows after its first death.
-        assert 3 <= deaths["windows0"] < DEATHS, deaths
+        # The third start at the same place is careful; a snapshot between two deaths makes it another place. The
+        # archive may learn of it from the windows after its first death.
+        assert 2 <= deaths["windows0"] < DEATHS, deaths
         assert 1 <= deaths["archive1"] < DEATHS, deaths
         alerts = "SELECT count() FROM gold.alerts FINAL WHERE rule = 'poison_record'"
         stack.worker("notify")
