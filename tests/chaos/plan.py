@@ -4,35 +4,48 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tests.chaos.fault import Fault
 
 #: Of all rounds, so many strike several things at once, and so many do not wait until the one before has healed.
-COMBINED: Final = 0.3
-OVERLAPPING: Final = 0.25
-_MOST_AT_ONCE: Final = 3
+COMBINED: Final = 0.8
+OVERLAPPING: Final = 0.15
+_MOST_AT_ONCE: Final = 4
 #: So many cards ahead a partner is looked for.
-_HAND: Final = 12
+_HAND: Final = 16
+#: So many processes are killed or paused in a round, beside its faults.
+_HAIL: Final = (1, 2, 3, 3, 4)
 
 
 @dataclass(frozen=True)
 class Round:
     """Faults that begin together after a pause of `delay_s`; each has its seed.
 
-    `overlaps`: the next round comes without waiting until this one has healed.
+    `overlaps`: the next round comes without waiting until this one has healed. `hail`: so many processes that no fault
+    of the round strikes are killed or paused meanwhile.
     """
 
     number: int
     delay_s: float
     strikes: tuple[tuple[Fault, int], ...]
     overlaps: bool
+    hail: int = 0
 
     @property
     def name(self) -> str:
         """What happens, in words."""
-        return " + ".join(fault.name for fault, _ in self.strikes)
+        names = [fault.name for fault, _ in self.strikes]
+        return " + ".join([*names, f"{self.hail} kills and pauses"] if self.hail else names)
+
+    def with_another(self, faults: Sequence[Fault]) -> Round:
+        """The same and the first of these faults that can run beside it; the round itself if none can."""
+        for fault in faults:
+            if not fault.meets(other for other, _ in self.strikes):
+                seed = random.Random(f"{fault.name} {self.number}").getrandbits(32)
+                return replace(self, strikes=(*self.strikes, (fault, seed)), hail=0 if fault.alone else self.hail)
+        return self
 
 
 def _cards(faults: Sequence[Fault], rng: random.Random) -> Iterator[Fault]:
@@ -61,15 +74,17 @@ def rounds(faults: Sequence[Fault], seed: int) -> Iterator[Round]:
         hand += [next(cards) for _ in range(_HAND - len(hand))]
         strikes = [hand.pop(0)]
         if rng.random() < COMBINED:
-            for _ in range(rng.randrange(1, _MOST_AT_ONCE)):
+            for _ in range(rng.randrange(2, _MOST_AT_ONCE)):
                 _add_another(strikes, hand)
         seeded = tuple((fault, rng.getrandbits(32)) for fault in strikes)
-        yield Round(number, rng.uniform(0.0, 2.0), seeded, rng.random() < OVERLAPPING)
+        hail = rng.choice(_HAIL)
+        hail = 0 if any(fault.alone for fault in strikes) else hail
+        yield Round(number, rng.uniform(0.0, 1.0), seeded, rng.random() < OVERLAPPING, hail)
 
 
 def _add_another(strikes: list[Fault], hand: list[Fault]) -> None:
     """The next card that strikes nothing that is struck already, if there is one."""
     for place, card in enumerate(hand):
-        if all(card.touches.isdisjoint(other.touches) for other in strikes):
+        if not card.meets(strikes):
             strikes.append(hand.pop(place))
             return

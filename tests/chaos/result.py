@@ -19,6 +19,8 @@ class Struck:
 
     ids: tuple[str, ...]
     injected: int = 0
+    #: Tries that did not come to strike, for instance because the point of the code was not passed in time.
+    missed: int = 0
     recoveries: list[float] = field(default_factory=list)
 
 

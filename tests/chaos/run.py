@@ -11,7 +11,8 @@ from typing import Any
 
 from tests.chaos.build import built, heal
 from tests.chaos.catalogue import possible_faults
-from tests.chaos.fault import Fault
+from tests.chaos.fault import Fault, NotInjectedError
+from tests.chaos.hail import hail
 from tests.chaos.judge import judge, ledgers
 from tests.chaos.load import Load, ledger_lines
 from tests.chaos.options import Options
@@ -40,6 +41,8 @@ class Run:
             options.replay, options.seed, options.minutes, _broker(options), options.workers, options.rate
         )
         self._began = time.monotonic()
+        #: Faults that did not come to strike: they run beside the next rounds, once more.
+        self._again: list[Fault] = []
 
     async def go(self) -> Result:
         """Run everything; violations are in the result."""
@@ -78,7 +81,8 @@ class Run:
         await recovered(world, watch, self.options.rate)
         until = time.monotonic() + 60 * self.options.minutes
         since_heal: list[str] = []
-        for each in rounds(faults, self.options.seed):
+        for drawn in rounds(faults, self.options.seed):
+            each = drawn.with_another(self._again)
             await asyncio.sleep(each.delay_s)
             if time.monotonic() >= until:
                 break
@@ -97,13 +101,27 @@ class Run:
     async def _strike(self, world: World, each: Round) -> None:
         """All faults of a round, side by side; a broken promise is noted and the run goes on."""
         self.result.combined += len(each.strikes) > 1
-        results = await asyncio.gather(
-            *(self._inject(world, fault, seed) for fault, seed in each.strikes), return_exceptions=True
+        struck = [fault for fault, _ in each.strikes]
+        self._again = [fault for fault in self._again if fault not in struck]
+        hailing = asyncio.create_task(
+            hail(world.seen_by(random.Random(f"{self.options.seed} {each.number}")), struck, each.hail)
         )
+        try:
+            results = await asyncio.gather(
+                *(self._inject(world, fault, seed) for fault, seed in each.strikes), return_exceptions=True
+            )
+            await hailing
+        finally:
+            hailing.cancel()
         for (fault, seed), outcome in zip(each.strikes, results, strict=True):
-            self.result.faults[fault.name].injected += 1
             if isinstance(outcome, asyncio.CancelledError):
                 raise outcome
+            if isinstance(outcome, NotInjectedError):
+                world.log({"event": "not injected", "round": each.number, "fault": fault.name, "why": str(outcome)})
+                self.result.faults[fault.name].missed += 1
+                self._again.append(fault)
+                continue
+            self.result.faults[fault.name].injected += 1
             if isinstance(outcome, BaseException):
                 world.log({"event": "broken", "round": each.number, "fault": fault.name, "error": repr(outcome)})
                 self.result.violations.append(f"{fault.name} (round {each.number}, seed {seed}): {outcome!r}")

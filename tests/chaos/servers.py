@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +17,12 @@ from tests.support.clickhouse_proxy import ClickHouseProxy
 from tests.support.kafka import KafkaCluster, KafkaNode, start_kafka
 from tests.support.redis import RedisHandle, start_redis
 from tests.support.redis_proxy import RedisProxy
+from tests.support.small_disk import SmallDisk, mount
 
 #: A JVM on a busy machine may take longer to start than its handle waits.
 _ATTEMPTS: Final = 3
+#: Many times what half an hour leaves.
+_DISK_MB: Final = 1500
 
 
 def _send(pid: int, number: signal.Signals) -> None:
@@ -29,9 +34,14 @@ class ClickHouseServer:
     """ClickHouse on files that outlive a kill; workers reach it through `proxy` only."""
 
     name = "clickhouse"
+    paused = False
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        #: Its own disk, if this process may mount one.
+        self.disk: SmallDisk | None = None
+        with suppress(PermissionError):
+            self.disk = mount(directory, _DISK_MB)
         self._handle: ClickHouseHandle = start_clickhouse(directory)
         self.port = self._handle.port
         self.url = self._handle.url
@@ -45,14 +55,17 @@ class ClickHouseServer:
     def kill(self) -> None:
         """SIGKILL."""
         self._handle.kill()
+        self.paused = False
 
     def pause(self) -> None:
         """SIGSTOP."""
+        self.paused = True
         _send(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         """SIGCONT."""
         _send(self.pid, signal.SIGCONT)
+        self.paused = False
 
     async def start(self) -> None:
         """Start it again on the same port and files."""
@@ -68,12 +81,17 @@ class ClickHouseServer:
         """The end of the run."""
         self.proxy.stop()
         self.kill()
+        if self.disk is not None:
+            # What lies on it would be gone, and who looks for a fault needs it.
+            shutil.copytree(self._directory, self._directory.with_name("clickhouse-at-the-end"), symlinks=True)
+            self.disk.unmount()
 
 
 class RedisServer:
     """Redis in memory: empty after kill() and stop(); workers reach it through `proxy` only."""
 
     name = "redis"
+    paused = False
 
     def __init__(self, directory: Path) -> None:
         self._handle: RedisHandle = start_redis(directory)
@@ -89,14 +107,17 @@ class RedisServer:
     def kill(self) -> None:
         """SIGKILL."""
         self._handle.kill()
+        self.paused = False
 
     def pause(self) -> None:
         """SIGSTOP."""
+        self.paused = True
         self._handle.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """SIGCONT."""
         self._handle.signal(signal.SIGCONT)
+        self.paused = False
 
     async def start(self) -> None:
         """Start an empty one on the same port."""
@@ -118,6 +139,7 @@ class EmbeddedBroker:
     """The embedded broker: its log is in memory, so that kill() and stop() lose it."""
 
     name = "broker"
+    paused = False
 
     def __init__(self) -> None:
         self._handle: BrokerHandle = start_broker()
@@ -136,14 +158,17 @@ class EmbeddedBroker:
     def kill(self) -> None:
         """SIGKILL: the log is lost."""
         self._handle.kill()
+        self.paused = False
 
     def pause(self) -> None:
         """SIGSTOP."""
+        self.paused = True
         self._handle.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """SIGCONT."""
         self._handle.signal(signal.SIGCONT)
+        self.paused = False
 
     async def start(self) -> None:
         """Start an empty one on the same port."""
@@ -158,6 +183,8 @@ class EmbeddedBroker:
 
 class KafkaBroker:
     """One node of Apache Kafka; its data outlives a kill."""
+
+    paused = False
 
     def __init__(self, node: KafkaNode) -> None:
         self._node = node
@@ -177,14 +204,17 @@ class KafkaBroker:
     def kill(self) -> None:
         """SIGKILL."""
         self._node.kill()
+        self.paused = False
 
     def pause(self) -> None:
         """SIGSTOP."""
+        self.paused = True
         self._node.pause()
 
     def resume(self) -> None:
         """SIGCONT."""
         self._node.resume()
+        self.paused = False
 
     async def start(self) -> None:
         """Start it on its data and wait until it takes part (a node of three needs one of the others for that).

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.catalogue import all_faults
+from tests.chaos.fault import EVERYTHING
 from tests.chaos.options import parse
 from tests.chaos.plan import rounds
 from tests.chaos.result import Result, Struck, markdown
 
 
-def _drawn(seed: int, count: int) -> list[tuple[float, list[tuple[str, int]], bool]]:
+def _drawn(seed: int, count: int) -> list[tuple[float, list[tuple[str, int]], bool, int]]:
     return [
-        (each.delay_s, [(fault.name, number) for fault, number in each.strikes], each.overlaps)
+        (each.delay_s, [(fault.name, number) for fault, number in each.strikes], each.overlaps, each.hail)
         for each in islice(rounds(all_faults(), seed), count)
     ]
 
@@ -32,19 +33,49 @@ def test_the_plan_follows_from_the_seed() -> None:
 def test_every_kind_is_drawn_once_before_any_comes_again(seed: int) -> None:
     """A run that is long enough leaves none out; what could not be combined comes next."""
     kinds = {fault.name for fault in all_faults()}
-    names = [name for _, strikes, _ in _drawn(seed, 2 * len(kinds)) for name, _ in strikes]
+    names = [name for _, strikes, _, _ in _drawn(seed, 2 * len(kinds)) for name, _ in strikes]
     # Partners are looked for a few cards ahead, so that the last of a deck may come among the first of the next.
-    assert set(names[: len(kinds) + 12]) >= kinds
+    assert set(names[: len(kinds) + 16]) >= kinds
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_half_an_hour_has_room_for_every_kind_and_150_kills_and_pauses(seed: int) -> None:
+    """A round takes 35 to 40 s on two cores, so that there are 45 of them; the faults kill and pause besides."""
+    kinds = {fault.name for fault in all_faults()}
+    half_an_hour = _drawn(seed, 45)
+    assert {name for _, strikes, _, _ in half_an_hour for name, _ in strikes} == kinds
+    assert sum(hail for _, _, _, hail in half_an_hour) > 70
 
 
 def test_faults_at_the_same_time_strike_different_things() -> None:
     """In each of 300 rounds; and there are rounds with several."""
     several = 0
     for each in islice(rounds(all_faults(), 3), 300):
-        struck = [place for fault, _ in each.strikes for place in fault.touches]
+        struck = [place for fault, _ in each.strikes for place in fault.places]
         assert len(struck) == len(set(struck))
         several += len(each.strikes) > 1
-    assert several > 30
+    assert several > 150
+
+
+def test_who_strikes_everything_is_alone() -> None:
+    """No other fault, nothing killed beside it, and nothing that was missed before is tried again there."""
+    found = 0
+    for each in islice(rounds(all_faults(), 4), 300):
+        if any(fault.touches == EVERYTHING for fault, _ in each.strikes):
+            found += 1
+            assert len(each.strikes) == 1 and not each.hail
+            assert each.with_another(all_faults()) == each
+    assert found >= 2
+
+
+def test_what_did_not_strike_is_tried_again_beside_another_round() -> None:
+    """With the same seed of its own in each replay."""
+    missed = [fault for fault in all_faults() if fault.name == "crash at after_state"]
+    each = next(r for r in rounds(all_faults(), 5) if not missed[0].meets(fault for fault, _ in r.strikes))
+    again = each.with_another(missed)
+    assert [fault.name for fault, _ in again.strikes][-1] == "crash at after_state"
+    assert again == each.with_another(missed)
+    assert again.with_another(missed) == again
 
 
 def test_every_fault_says_what_it_is() -> None:

@@ -15,6 +15,7 @@ from tests.chaos.worker import WorkerHandle
 from tests.support.clickhouse_proxy import ClickHouseProxy
 from tests.support.kafka import KafkaCluster
 from tests.support.redis_proxy import RedisProxy
+from tests.support.small_disk import SmallDisk
 from tests.support.webhook import Webhook
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Server(Protocol):
 
     name: str
     port: int
+    paused: bool
 
     @property
     def pid(self) -> int:
@@ -56,6 +58,7 @@ class ClickHouse(Server, Protocol):
 
     proxy: ClickHouseProxy
     url: str
+    disk: SmallDisk | None
 
 
 class Redis(Server, Protocol):
@@ -156,13 +159,17 @@ class World:
         return worker
 
     def kill(self, process: WorkerHandle | Server) -> None:
-        """SIGKILL, counted and written down."""
+        """SIGKILL, counted and written down; nothing if it does not run."""
+        if not process.pid:
+            return
         self.counts["kills"] += 1
         self.log({"event": "kill", "process": process.name, "pid": process.pid})
         process.kill()
 
     def pause(self, process: WorkerHandle | Server) -> None:
-        """SIGSTOP, counted and written down; `resume` of the handle ends it."""
+        """SIGSTOP, counted and written down; `resume` of the handle ends it. Nothing if it does not run."""
+        if not process.pid:
+            return
         self.counts["pauses"] += 1
         self.log({"event": "pause", "process": process.name, "pid": process.pid})
         process.pause()

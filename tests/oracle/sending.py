@@ -24,6 +24,8 @@ from tests.oracle.traffic import Event
 _BATCH = 1000
 _LARGEST = 4 << 20
 _PAUSE_S = 0.2
+#: All brokers may be away when a producer starts.
+_START_S = 30.0
 
 
 class Ledger:
@@ -92,8 +94,22 @@ class Sender:
         self.waiting = 0
 
     async def start(self, topics: tuple[str, ...]) -> None:
-        """Connect, and wait until every topic is known."""
-        await self._producer.start()
+        """Connect, and wait until every topic is known.
+
+        Raises:
+            KafkaError: no broker answered for `_START_S`.
+        """
+        deadline = asyncio.get_running_loop().time() + _START_S
+        while True:
+            try:
+                await self._producer.start()
+                break
+            except KafkaError:
+                await self._producer.stop()
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(_PAUSE_S)
+                self._producer = AIOKafkaProducer(**self._settings)
         for topic in topics:
             await self._producer.partitions_for(self._prefix + topic)
         self.refresh()

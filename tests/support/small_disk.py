@@ -36,6 +36,12 @@ class SmallDisk:
             self._hog = None
         self._ballast.unlink(missing_ok=True)
 
+    def unmount(self) -> None:
+        """Give all of it back; what it held is gone."""
+        self.free()
+        # Lazily: a process of the test that still ends may hold a file.
+        subprocess.run(["umount", "-l", str(self.path)], check=True, capture_output=True)
+
     def _keep_full(self) -> None:
         # A server removes files that it has merged or given up: that room is taken too.
         while not self._freed.wait(0.02):
@@ -51,18 +57,28 @@ class SmallDisk:
         return state.f_bavail * state.f_frsize
 
 
-@contextlib.contextmanager
-def small_disk(path: Path, megabytes: int) -> Iterator[SmallDisk]:
-    """Mount a tmpfs of that size on `path`; a test that may not mount is skipped."""
+def mount(path: Path, megabytes: int) -> SmallDisk:
+    """Mount a tmpfs of that size on `path`.
+
+    Raises:
+        PermissionError: we may not mount.
+    """
     path.mkdir(parents=True, exist_ok=True)
     size = f"size={megabytes}m,mode=0700,nr_inodes={500 * megabytes}"
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(path)], capture_output=True, text=True)
     if mounted.returncode:
-        pytest.skip(f"a full disk needs the right to mount: {mounted.stderr.strip() or mounted.returncode}")
-    disk = SmallDisk(path)
+        raise PermissionError(f"a full disk needs the right to mount: {mounted.stderr.strip() or mounted.returncode}")
+    return SmallDisk(path)
+
+
+@contextlib.contextmanager
+def small_disk(path: Path, megabytes: int) -> Iterator[SmallDisk]:
+    """As `mount`, for as long as the body runs; a test that may not mount is skipped."""
+    try:
+        disk = mount(path, megabytes)
+    except PermissionError as error:
+        pytest.skip(str(error))
     try:
         yield disk
     finally:
-        disk.free()
-        # Lazily: a process of the test that still ends may hold a file.
-        subprocess.run(["umount", "-l", str(path)], check=True, capture_output=True)
+        disk.unmount()

@@ -30,7 +30,7 @@ class PauseBroker(Fault):
     async def inject(self, world: World) -> None:
         broker = world.rng.choice(world.brokers)
         world.pause(broker)
-        await asyncio.sleep(world.rng.uniform(1.0, 25.0))
+        await asyncio.sleep(world.rng.uniform(1.0, 15.0))
         broker.resume()
 
 
@@ -45,7 +45,7 @@ class KillBroker(Fault):
     async def inject(self, world: World) -> None:
         broker = world.rng.choice(world.brokers)
         world.kill(broker)
-        await asyncio.sleep(world.rng.uniform(0.5, 15.0))
+        await asyncio.sleep(world.rng.uniform(0.5, 8.0))
         await broker.start()
 
 
@@ -67,7 +67,7 @@ class KillAllBrokers(Fault):
 class RollingBrokers(Fault):
     """SIGTERM and start of one broker after the other."""
 
-    name, ids, touches = "rolling restart of brokers", ("B1",), frozenset({BROKERS})
+    name, ids, touches, longest_s = "rolling restart of brokers", ("B1",), frozenset({BROKERS}), 150.0
 
     def impossible(self, world: World) -> str:
         return _needs_three(world)
@@ -93,7 +93,7 @@ class LeaderLost(Fault):
         alive = [worker for worker in world.workers if worker.alive]
         if alive:
             world.kill(world.rng.choice(alive))
-        await asyncio.sleep(world.rng.uniform(2.0, 12.0))
+        await asyncio.sleep(world.rng.uniform(2.0, 8.0))
         await broker.start()
 
 
@@ -101,6 +101,7 @@ class WrongOffsets(Fault):
     """The groups' committed offsets are set to the beginning, or ahead of our own progress: they are a hint only."""
 
     name, ids, touches = "committed offsets set to 0 or to the end", ("B4",), frozenset({BROKERS, WORKERS})
+    alone, longest_s = True, 120.0
 
     def impossible(self, world: World) -> str:
         return _needs_kafka(world)

@@ -17,14 +17,14 @@ from tests.support.proxy import Mode
 _C1, _C2, _C3, _C4, _C5, _C6 = (("C1",), ("C2",), ("C3",), ("C4",), ("C5",), ("C6",))
 #: What the proxy does to requests, by the matrix' rows, and for how long at most (s).
 _ANSWERS: Final[tuple[tuple[HttpFault, tuple[str, ...], float], ...]] = (
-    (http.SERVER_ERROR, _C1, 20.0),
-    (http.UNAVAILABLE, _C1, 20.0),
-    (http.TOO_MANY_REQUESTS, _C1, 20.0),
+    (http.SERVER_ERROR, _C1, 12.0),
+    (http.UNAVAILABLE, _C1, 12.0),
+    (http.TOO_MANY_REQUESTS, _C1, 12.0),
     (http.LOST_ACK, _C2, 15.0),
-    (http.HALF_OPEN, _C3, 40.0),
+    (http.HALF_OPEN, _C3, 20.0),
     (http.RESET_IN_BODY, _C4, 15.0),
     (http.TRUNCATED, _C4, 15.0),
-    (http.SLOW, _C5, 25.0),
+    (http.SLOW, _C5, 15.0),
     (http.TOO_MANY_PARTS, _C6, 15.0),
     (http.READ_ONLY, _C6, 15.0),
     (http.MEMORY, _C6, 15.0),
@@ -62,7 +62,7 @@ class Mixture(Fault):
     async def inject(self, world: World) -> None:
         quick = [fault for fault in http.PASSING if fault.kind not in (http.Kind.HALF_OPEN, http.Kind.SLOW)]
         try:
-            for _ in range(world.rng.randrange(10, 60)):
+            for _ in range(world.rng.randrange(10, 40)):
                 world.clickhouse.proxy.apply(dataclasses.replace(world.rng.choice(quick), share=0.5))
                 await asyncio.sleep(world.rng.uniform(0.05, 0.8))
         finally:
@@ -77,7 +77,7 @@ class Delay(Fault):
     async def inject(self, world: World) -> None:
         world.clickhouse.proxy.set(Mode.DELAY, world.rng.uniform(0.2, 5.0))
         try:
-            await asyncio.sleep(world.rng.uniform(3.0, 25.0))
+            await asyncio.sleep(world.rng.uniform(3.0, 15.0))
         finally:
             world.clickhouse.proxy.set(Mode.PASS)
 
@@ -104,9 +104,9 @@ class Killed(Fault):
     name, ids, touches, weight = "ClickHouse: kill -9", ("C9",), frozenset({CLICKHOUSE}), 3.0
 
     async def inject(self, world: World) -> None:
-        for _ in range(world.rng.choice((1, 1, 2, 4))):
+        for _ in range(world.rng.choice((1, 1, 2, 3))):
             world.kill(world.clickhouse)
-            await asyncio.sleep(world.rng.uniform(0.0, 8.0))
+            await asyncio.sleep(world.rng.uniform(0.0, 4.0))
             await world.clickhouse.start()
             await asyncio.sleep(world.rng.uniform(0.0, 3.0))
 
@@ -118,7 +118,7 @@ class Paused(Fault):
 
     async def inject(self, world: World) -> None:
         world.pause(world.clickhouse)
-        await asyncio.sleep(world.rng.uniform(2.0, 35.0))
+        await asyncio.sleep(world.rng.uniform(2.0, 18.0))
         world.clickhouse.resume()
 
 

@@ -176,7 +176,7 @@ class AgainLater(Fault):
     async def inject(self, world: World) -> None:
         events = [view(world.rng) for _ in range(500)]
         await sent(world, events)
-        await asyncio.sleep(world.rng.uniform(5.0, 25.0))
+        await asyncio.sleep(world.rng.uniform(5.0, 15.0))
         await sent(world, events[::-1])
 
 

@@ -26,6 +26,7 @@ class LostLog(Fault):
     """
 
     name, ids, touches, weight, longest_s = "the brokers lose their data", ("B2",), EVERYTHING, 0.5, 240.0
+    alone = True
 
     async def inject(self, world: World) -> None:
         assert world.load is not None and world.watch is not None
@@ -57,6 +58,7 @@ class Retention(Fault):
     """The windows workers are away, and the log is cut beyond their place: exactly that is counted as lost."""
 
     name, ids, touches, weight, longest_s = "retention overtakes a stopped worker", ("B3",), EVERYTHING, 0.5, 240.0
+    alone = True
 
     def impossible(self, world: World) -> str:
         return "" if world.cluster is not None else "the embedded broker has no DeleteRecords"

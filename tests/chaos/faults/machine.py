@@ -23,13 +23,25 @@ _ZONES: Final = (
 
 
 class DiskFull(Fault):
-    """ClickHouse cannot write a byte to any file for a while (a limit on file sizes: writing fails as on a full disk)."""
+    """ClickHouse's disk is full for a while; sometimes it is killed then."""
 
     name, ids, touches = "no room on ClickHouse's disk", ("F1",), frozenset({CLICKHOUSE})
 
+    def impossible(self, world: World) -> str:
+        return "" if world.clickhouse.disk is not None else "a full disk needs the right to mount one"
+
     async def inject(self, world: World) -> None:
-        with lowered(world.clickhouse.pid, resource.RLIMIT_FSIZE, world.rng.choice((0, 4096, 100_000))):
+        disk = world.clickhouse.disk
+        assert disk is not None
+        await asyncio.to_thread(disk.fill)
+        try:
             await asyncio.sleep(world.rng.uniform(2.0, 15.0))
+            if killed := world.rng.random() < 0.3:
+                world.kill(world.clickhouse)
+        finally:
+            await asyncio.to_thread(disk.free)
+        if killed:
+            await world.clickhouse.start()
 
 
 class WorkerDiskFull(Fault):
@@ -38,7 +50,7 @@ class WorkerDiskFull(Fault):
     name, ids, touches = "no room on a worker's disk", ("F1",), frozenset({WORKERS})
 
     async def inject(self, world: World) -> None:
-        with lowered(any_worker(world).pid, resource.RLIMIT_FSIZE, 0):
+        with lowered((await any_worker(world)).pid, resource.RLIMIT_FSIZE, 0):
             await asyncio.sleep(world.rng.uniform(3.0, 15.0))
 
 
@@ -48,7 +60,7 @@ class NoFiles(Fault):
     name, ids, touches = "no file descriptors left", ("F2",), frozenset({WORKERS, CLICKHOUSE})
 
     async def inject(self, world: World) -> None:
-        worker = any_worker(world)
+        worker = await any_worker(world)
         with lowered(worker.pid, resource.RLIMIT_NOFILE, max(8, open_files(worker.pid) + world.rng.randrange(-4, 3))):
             world.clickhouse.proxy.set(Mode.REFUSE)
             await asyncio.sleep(0.5)
@@ -62,7 +74,7 @@ class NoMemory(Fault):
     name, ids, touches = "no memory left", ("W9",), frozenset({WORKERS})
 
     async def inject(self, world: World) -> None:
-        worker = any_worker(world)
+        worker = await any_worker(world)
         room = world.rng.choice((1, 4, 16)) << 20
         with lowered(worker.pid, resource.RLIMIT_AS, address_space(worker.pid) + room):
             await asyncio.sleep(world.rng.uniform(3.0, 15.0))
@@ -98,7 +110,7 @@ class Jumps(_Restarted):
         return "" if libfaketime() else "libfaketime is not on this machine (PyPI libfaketime, Debian faketime)"
 
     async def inject(self, world: World) -> None:
-        worker = any_worker(world, world.rng.choice(("windows", "windows", "archive", "notify")))
+        worker = await any_worker(world, world.rng.choice(("windows", "windows", "archive", "notify")))
         clock = Clock(world.directory / f"clock-{world.rng.getrandbits(32):08x}")
         clock.jump(world.rng.choice(_JUMPS))
         await self._with(world, worker, clock.env)
@@ -116,7 +128,7 @@ class Zones(_Restarted):
     name, ids = "another time zone", ("T2",)
 
     async def inject(self, world: World) -> None:
-        worker = any_worker(world)
+        worker = await any_worker(world)
         await self._with(world, worker, {"TZ": world.rng.choice(_ZONES)})
         await asyncio.sleep(world.rng.uniform(5.0, 15.0))
         await self._with(world, worker, {})

@@ -7,7 +7,7 @@ import contextlib
 import time
 from typing import Final
 
-from tests.chaos.fault import CLICKHOUSE, WORKERS, Fault
+from tests.chaos.fault import CLICKHOUSE, WORKERS, Fault, NotInjectedError
 from tests.chaos.worker import WorkerHandle
 from tests.chaos.world import World
 from tests.support.proxy import Mode
@@ -17,15 +17,20 @@ GRACEFUL_S: Final = 15.0
 _START_S: Final = 20.0
 
 
-def any_worker(world: World, role: str = "") -> WorkerHandle:
-    """A worker that runs, drawn at random.
+async def any_worker(world: World, role: str = "") -> WorkerHandle:
+    """A worker that runs and that no other fault holds, drawn at random.
 
     Raises:
-        AssertionError: none runs.
+        NotInjectedError: none runs.
     """
-    alive = [worker for worker in world.workers if worker.alive and not worker.paused and role in ("", worker.role)]
-    assert alive, f"no {role or 'worker'} is alive"
-    return world.rng.choice(alive)
+    deadline = time.monotonic() + _START_S
+    while True:
+        found = [w for w in world.workers if w.alive and w.wanted and not w.paused and role in ("", w.role)]
+        if found:
+            return world.rng.choice(found)
+        if time.monotonic() > deadline:
+            raise NotInjectedError(f"no {role or 'worker'} is alive")
+        await asyncio.sleep(0.1)
 
 
 async def up_or_late(world: World, worker: WorkerHandle) -> None:
@@ -41,8 +46,7 @@ class KillSome(Fault):
 
     async def inject(self, world: World) -> None:
         for _ in range(world.rng.randrange(1, 6)):
-            await world.until("a worker is alive", lambda: any(w.alive for w in world.workers), 10)
-            world.kill(any_worker(world))
+            world.kill(await any_worker(world))
             await asyncio.sleep(world.rng.uniform(0.1, 3.0))
 
 
@@ -71,7 +75,7 @@ class Pause(Fault):
 
     async def inject(self, world: World) -> None:
         share = world.rng.uniform(1.3, 3.0) if self._long else world.rng.uniform(0.2, 0.8)
-        worker = any_worker(world, "windows" if world.rng.random() < 0.8 else "")
+        worker = await any_worker(world, "windows" if world.rng.random() < 0.8 else "")
         world.pause(worker)
         await asyncio.sleep(min(30.0, share * world.session_timeout_s))
         worker.resume()
@@ -110,7 +114,7 @@ async def graceful(world: World, worker: WorkerHandle) -> None:
 class RollingRestart(Fault):
     """SIGTERM of one worker after the other under load; each must end with 0 within 15 s."""
 
-    name, ids, touches = "rolling restart (SIGTERM)", ("W5",), frozenset({WORKERS})
+    name, ids, touches, longest_s = "rolling restart (SIGTERM)", ("W5",), frozenset({WORKERS}), 200.0
 
     async def inject(self, world: World) -> None:
         for worker in list(world.workers):
@@ -145,7 +149,7 @@ class Scale(Fault):
 class MoreThanPartitions(Fault):
     """More windows workers than partitions; then one that works is killed and an idle one takes over."""
 
-    name, ids, touches = "more workers than partitions", ("W6",), frozenset({WORKERS})
+    name, ids, touches, longest_s = "more workers than partitions", ("W6",), frozenset({WORKERS}), 120.0
 
     async def inject(self, world: World) -> None:
         first = world.of_role("windows")

@@ -14,7 +14,7 @@ from tests.support import redis_proxy as resp
 from tests.support.proxy import Mode
 from tests.support.redis_proxy import RedisFault
 
-_LONGEST_S: Final = 15.0
+_LONGEST_S: Final = 12.0
 
 
 class Answers(Fault):
@@ -64,7 +64,7 @@ class Killed(Fault):
 
     async def inject(self, world: World) -> None:
         world.kill(world.redis)
-        await asyncio.sleep(world.rng.uniform(0.0, 12.0))
+        await asyncio.sleep(world.rng.uniform(0.0, 8.0))
         await world.redis.start()
 
 

@@ -54,13 +54,12 @@ class Storm(Fault):
     """Thousands of alerts at once: digests, and one message a second."""
 
     name, ids, touches = "Slack: a storm of alerts", ("S2",), frozenset({SLACK, WORKERS})
-    weight = 0.3
+    weight, alone = 0.3, True
 
     async def inject(self, world: World) -> None:
-        first = 700_000_000 + world.rng.randrange(1 << 28)
         began, starts = len(world.slack.requests), _starts(world)
         count = world.rng.choice((200, 1000, 3000))
-        await sent(world, [_dear(world, first + number) for number in range(count)])
+        await dear_videos(world, count)
         await asyncio.sleep(world.rng.uniform(10.0, 20.0))
         times = [request.at for request in world.slack.requests[began:]]
         if _starts(world) == starts:
@@ -70,6 +69,12 @@ class Storm(Fault):
 
 def _starts(world: World) -> int:
     return sum(worker.starts for worker in world.of_role("notify"))
+
+
+async def dear_videos(world: World, count: int) -> None:
+    """Costs of so many new videos, each of which is an alert."""
+    first = 700_000_000 + world.rng.randrange(1 << 28)
+    await sent(world, [_dear(world, first + number) for number in range(count)])
 
 
 def _dear(world: World, video: int) -> Event:
