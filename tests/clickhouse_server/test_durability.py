@@ -12,8 +12,10 @@ import pytest
 from tests.clickhouse_server.http import Http
 from tests.support.clickhouse import ClickHouseHandle, start_clickhouse
 from tests.support.small_disk import small_disk
+from tests.support.stack import wait_for
 
 BATCH = 500
+PARTS = "SELECT count() FROM system.parts WHERE table = 't' AND active"
 
 
 @pytest.fixture
@@ -162,5 +164,31 @@ def test_a_full_disk_is_told_and_passes(tmp_path: Path) -> None:
         server = start_clickhouse(tmp_path / "data")
         try:
             assert Http(server.port, "default").ok("SELECT groupArray(a) FROM t") == "[1,4]\n"
+        finally:
+            server.kill()
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.2])
+def test_a_merge_on_a_disk_that_fills_loses_nothing(tmp_path: Path, after_s: float) -> None:
+    """chDB takes no notice of writes that fail: such a merge replaced whole parts by one that nobody could read."""
+    with small_disk(tmp_path / "data", 700) as disk:
+        server = start_clickhouse(tmp_path / "data")
+        http = Http(server.port, "default")
+        try:
+            http.ok("CREATE TABLE t (a UInt64, b String) ENGINE = ReplacingMergeTree ORDER BY a")
+            http.ok("SYSTEM STOP MERGES t")
+            for number in range(4):
+                made = f"SELECT number + {number}000000, hex(sipHash128(number, {number})) FROM numbers(800000)"
+                http.ok(f"INSERT INTO t {made}")
+            http.ok("SYSTEM START MERGES t")
+            merge = threading.Thread(target=http.post, args=("OPTIMIZE TABLE t FINAL",))
+            merge.start()
+            time.sleep(after_s)
+            disk.fill()
+            merge.join()
+            assert http.ok("SELECT count(), sum(length(b)) FROM t") == "3200000\t102400000\n"
+            disk.free()
+            wait_for("merges go on", lambda: http.post("OPTIMIZE TABLE t FINAL") and http.ok(PARTS) == "1\n")
+            assert http.ok("SELECT count(), sum(length(b)) FROM t") == "3200000\t102400000\n"
         finally:
             server.kill()

@@ -6,10 +6,15 @@ import contextlib
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
+
+_LAST: Final = 64 << 20
+_LAST_S: Final = 0.4
 
 
 class SmallDisk:
@@ -22,7 +27,9 @@ class SmallDisk:
         self._hog: threading.Thread | None = None
 
     def fill(self) -> None:
-        """Leave nothing."""
+        """Leave nothing. The last megabytes take a moment, as on any disk."""
+        self._take(_LAST)
+        time.sleep(_LAST_S)
         self._take()
         self._freed.clear()
         self._hog = threading.Thread(target=self._keep_full, name="disk-hog", daemon=True)
@@ -47,9 +54,9 @@ class SmallDisk:
         while not self._freed.wait(0.02):
             self._take()
 
-    def _take(self) -> None:
+    def _take(self, but: int = 0) -> None:
         with self._ballast.open("ab") as file, contextlib.suppress(OSError):
-            while (room := self._room()) > 0:
+            while (room := self._room() - but) > 0:
                 os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), room)
 
     def _room(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streamproc.embedded.clickhouse.errors import ClickHouseError
+from streamproc.embedded.clickhouse.space import Space
 from streamproc.embedded.clickhouse.spool import CHUNK, Spool
 
 # Imported by name: the stub that chDB ships leaves out most of this module.
@@ -146,10 +147,19 @@ class Engine:
             self._main = _chdb.connect(self._path + "?" + "&".join(f"{k}={v}" for k, v in options.items()))
             row = self._main.query("SELECT version(), timezone(), displayName()", "TSVRaw").bytes()
         self.version, self.timezone, self.display_name = row.decode().rstrip("\n").split("\t")
+        self.space = Space(directory, self._run_merges)
 
     def connect(self) -> Connection:
         with _engine_errors():
             return Connection(_chdb.connect(self._path))
 
     def close(self) -> None:
+        self.space.close()
         self._main.close()
+
+    def _run_merges(self, run: bool) -> None:
+        connection = self.connect()
+        try:
+            connection.run("SYSTEM START MERGES" if run else "SYSTEM STOP MERGES")
+        finally:
+            connection.close()

@@ -126,6 +126,8 @@ class Executor:
         connection.apply(settings, request.params)
 
     def _statement(self, connection: Connection, statement: Statement, data: "_Data", outcome: Outcome) -> Result:
+        if not isinstance(statement, Query) or statement.first_word == "INSERT":
+            self.engine.space.check()
         if isinstance(statement, Insert):
             with _as_file(data.directory, data.chunks(statement.data_at)) as path:
                 return connection.insert(statement.head, statement.settings, statement.format, path)
