@@ -16,7 +16,7 @@ from schemas import internal, topics
 from schemas.outcomes import FUTURE_LIMIT_MS
 from streamproc.agents.archive_queue import ArchiveQueues, BronzeStore, DeadLetterStore
 from streamproc.agents.follow import Follower
-from streamproc.agents.log_reader import LogReader, record_hash
+from streamproc.agents.log_reader import LogReader, LogReaders, record_hash
 from streamproc.agents.poison import POISON_ERROR, Care, PoisonGuard, decode_records
 from streamproc.agents.progress_log import read_known
 from streamproc.agents.publisher import Publisher
@@ -87,20 +87,21 @@ class ArchiveRole(Role):
         self._revoked_now.clear()
         for name in [name for name in self._partitions if name not in assigned]:
             del self._partitions[name]
-        async with LogReader(self.settings.bootstrap_servers) as reader:
+        async with LogReaders(self.settings.bootstrap_servers) as readers:
+            reader = readers.first
             fresh: dict[tuple[str, int], _Partition] = {}
             for topic, partition in sorted(assigned):
                 held = self._partitions.get((topic, partition))
                 if held is not None and await self._is_same(reader, topic, partition, held):
                     continue
                 fresh[topic, partition] = await self._restore_one(reader, topic, partition)
-            await self._begin(reader, fresh)
+            await self._begin(readers, fresh)
         return {name: state.next_offset for name, state in self._partitions.items()}
 
-    async def _begin(self, reader: LogReader, fresh: dict[tuple[str, int], _Partition]) -> None:
+    async def _begin(self, readers: LogReaders, fresh: dict[tuple[str, int], _Partition]) -> None:
         """Note where partitions begin, and learn which of their records are poison."""
         self._partitions.update(fresh)
-        known = await read_known(reader, self.settings, [name for name in fresh if name[0] in topics.SOURCES])
+        known = await read_known(readers, self.settings, [name for name in fresh if name[0] in topics.SOURCES])
         for name, state in fresh.items():
             if name[0] in topics.SOURCES and state.log_id:
                 state.care = self._guard.begin(*name, state.log_id, known.get(name, []), state.next_offset - 1)

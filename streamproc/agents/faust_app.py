@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import faust
+from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -178,6 +179,15 @@ class OwnProgressConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is un
         await super().wait_empty()
 
 
+class NoTables(TableManager):  # type: ignore[misc]  # Faust is untyped here
+    """Faust's tables, of which we have none: it would wait a second for them to be declared before it joins the group."""
+
+    async def on_start(self) -> None:
+        """Start at once what runs an assignment."""
+        await self._update_channels()
+        await self.recovery.start()
+
+
 class OwnProgressTransport(driver.Transport):  # type: ignore[misc]  # Faust is untyped here
     """Faust's aiokafka transport with our consumer."""
 
@@ -206,6 +216,7 @@ def make_app(
         autodiscover=False,
         web_enabled=False,
         ConsumerScheduler=BatchScheduler,
+        TableManager=NoTables,
         # A batch is one item of the stream's buffer; less than two per assigned partition and a full
         # topic stops the others (4,960 of 140,000 records got through).
         stream_buffer_maxsize=max(64, 4 * settings.partitions),

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streamproc.clock import monotonic
 from streamproc.errors import RetryableError
+
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+
+#: What a restore takes is round trips: with more readers than this the broker's work is what it waits for.
+_READERS: Final = 4
 
 
 def record_hash(record: Any) -> str:
@@ -132,3 +139,52 @@ class LogReader:
                 raise RetryableError("broker_slow", f"no answer for {tp}")
             await asyncio.sleep(0)
         return [record for record in records if stop is None or record.offset < stop]
+
+
+class LogReaders:
+    """A few readers that ask at the same time. Use as an async context manager."""
+
+    def __init__(self, bootstrap: list[str], count: int = _READERS) -> None:
+        self._readers = [LogReader(bootstrap) for _ in range(count)]
+
+    async def __aenter__(self) -> Self:
+        started = await asyncio.gather(*(reader.__aenter__() for reader in self._readers), return_exceptions=True)
+        error = next((found for found in started if isinstance(found, BaseException)), None)
+        if error is not None:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        async with AsyncExitStack() as stack:
+            for reader in self._readers:
+                stack.push_async_exit(reader)
+
+    @property
+    def first(self) -> LogReader:
+        """One of them, for single questions; not while `each` runs."""
+        return self._readers[0]
+
+    async def each(
+        self, work: Callable[[LogReader, _Item], Awaitable[_Answer]], items: Iterable[_Item]
+    ) -> list[_Answer]:
+        """`work(reader, item)` for each item, as many at a time as there are readers; answers in the order of items.
+
+        Raises:
+            the first error of `work`, once nothing runs any more.
+        """
+        todo = list(items)
+        answers: dict[int, _Answer] = {}
+        numbers = iter(range(len(todo)))
+
+        async def run(reader: LogReader) -> None:
+            for number in numbers:
+                answers[number] = await work(reader, todo[number])
+
+        ended = await asyncio.gather(*(run(reader) for reader in self._readers), return_exceptions=True)
+        for error in ended:
+            if error is not None:
+                raise error
+        return [answers[number] for number in range(len(todo))]

@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 
 from schemas import internal, topics
 from schemas.internal import Progress
-from streamproc.agents.log_reader import LogReader
+from streamproc.agents.log_reader import LogReader, LogReaders
 from streamproc.config import Settings
 from streamproc.logs import get_logger
 
@@ -51,7 +51,7 @@ class Known:
 
 
 async def read_known(
-    reader: LogReader, settings: Settings, wanted: Iterable[tuple[str, int]]
+    readers: LogReaders, settings: Settings, wanted: Iterable[tuple[str, int]]
 ) -> dict[tuple[str, int], list[Known]]:
     """For each (contract topic, partition): what is known of its logs, newest written first.
 
@@ -61,12 +61,15 @@ async def read_known(
     for topic, partition in wanted:
         place = internal.partition_of_source(topic, partition, settings.partitions)
         by_place.setdefault(place, set()).add((topic, partition))
-    found: dict[tuple[str, int], list[Known]] = {}
-    for place, names in by_place.items():
-        tp = TopicPartition(settings.topic(topics.WINDOW_PROGRESS), place)
-        for name, logs in (await _read_place(reader, tp, names)).items():
-            found[name] = sorted(logs.values(), key=lambda known: -known.written_at)
-    return found
+
+    async def read(reader: LogReader, place: int) -> dict[tuple[str, int], dict[str, Known]]:
+        return await _read_place(reader, TopicPartition(settings.topic(topics.WINDOW_PROGRESS), place), by_place[place])
+
+    return {
+        name: sorted(logs.values(), key=lambda known: -known.written_at)
+        for found in await readers.each(read, by_place)
+        for name, logs in found.items()
+    }
 
 
 async def _read_place(

@@ -7,6 +7,7 @@ topic made again, starts at offset 0 with other records.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +16,7 @@ from aiokafka import TopicPartition
 from schemas import internal, topics
 from schemas.internal import Progress
 from streamproc.agents.aggregate import Aggregator
-from streamproc.agents.log_reader import LogReader, record_hash
+from streamproc.agents.log_reader import LogReader, LogReaders, record_hash
 from streamproc.agents.poison import PoisonGuard
 from streamproc.agents.progress_log import Known, read_known
 from streamproc.agents.runtime import SourceRuntime
@@ -50,7 +51,8 @@ class SourceRestorer:
         for name in [name for name in runtimes if name not in assigned]:
             del runtimes[name]
         self.aggregator.revoked.clear()
-        async with LogReader(self.settings.bootstrap_servers) as reader:
+        async with LogReaders(self.settings.bootstrap_servers) as readers:
+            reader = readers.first
             held = {name for name in assigned if name in runtimes and runtimes[name].state is not None}
             lost = {name for name in held if not await self.is_same(reader, runtimes[name])}
             for name in lost:
@@ -58,8 +60,8 @@ class SourceRestorer:
                 log.warning("the log is a new one", topic=name[0], partition=name[1])
                 self.aggregator.retired.append(runtimes.pop(name))
             fresh = assigned - (held - lost)
-            known = await read_known(reader, self.settings, fresh)
-            await self._restore_fresh(reader, {name: known.get(name, []) for name in sorted(fresh)})
+            known = await read_known(readers, self.settings, fresh)
+            await self._restore_fresh(readers, {name: known.get(name, []) for name in sorted(fresh)})
         await self._begun({name: known.get(name, []) for name in fresh})
         RESTORE_SECONDS.labels("windows").observe(monotonic() - began)
         log.info("restored", partitions=len(assigned), kept=len(held - lost), seconds=round(monotonic() - began, 2))
@@ -95,25 +97,36 @@ class SourceRestorer:
         first = (await reader.first_records({tp: begins}))[tp]
         return begins > 0 or (first is not None and record_hash(first) == runtime.log_id)
 
-    async def _restore_fresh(self, reader: LogReader, known: dict[tuple[str, int], list[Known]]) -> None:
+    async def _restore_fresh(self, readers: LogReaders, known: dict[tuple[str, int], list[Known]]) -> None:
         """Each source from the newest snapshot of the log that is really there; all are asked for together, since what
         a restore takes is round trips."""
+        reader = readers.first
         snapshots = {
             name: [(log_, log_.snapshot) for log_ in logs if log_.snapshot is not None] for name, logs in known.items()
         }
         while snapshots:
             asked = {name: candidates[0][1] for name, candidates in snapshots.items() if candidates}
             there = await self._held_offsets(reader, {name: (s.offset, s.tail_hash) for name, s in asked.items()})
-            for name, candidates in list(snapshots.items()):
-                if not candidates:
-                    del snapshots[name]
-                    await self._begin(reader, self.aggregator.runtime(*name), known[name])
-                    continue
-                found, saved = candidates.pop(0)
-                runtime = self.aggregator.runtime(*name)
-                if there[name] and await self._load(reader, runtime, saved):
-                    runtime.dead_until = found.offset
-                    del snapshots[name]
+            await readers.each(partial(self._restore_one, snapshots, there, known), list(snapshots))
+
+    async def _restore_one(
+        self,
+        snapshots: dict[tuple[str, int], list[tuple[Known, Progress]]],
+        there: dict[tuple[str, int], bool],
+        known: dict[tuple[str, int], list[Known]],
+        reader: LogReader,
+        name: tuple[str, int],
+    ) -> None:
+        """Take a source's next snapshot, or begin its log if there is none left; done with, it leaves `snapshots`."""
+        runtime = self.aggregator.runtime(*name)
+        if not snapshots[name]:
+            await self._begin(reader, runtime, known[name])
+            del snapshots[name]
+            return
+        found, saved = snapshots[name].pop(0)
+        if there[name] and await self._load(reader, runtime, saved):
+            runtime.dead_until = found.offset
+            del snapshots[name]
 
     async def _held_offsets(
         self, reader: LogReader, places: dict[tuple[str, int], tuple[int, str]]

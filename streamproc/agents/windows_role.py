@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,12 +17,12 @@ from streamproc.agents.alerting import AlertAgent, LoadStates
 from streamproc.agents.flood import DEFAULT_LIMIT
 from streamproc.agents.flush import Flusher
 from streamproc.agents.follow import Follower
-from streamproc.agents.log_reader import LogReader, record_hash
+from streamproc.agents.log_reader import LogReader, LogReaders, record_hash
 from streamproc.agents.merge import MergeAgent
 from streamproc.agents.merge_partition import MergePartition
 from streamproc.agents.notices import stream_paused
 from streamproc.agents.poison import PoisonGuard
-from streamproc.agents.progress_log import read_known
+from streamproc.agents.progress_log import Known, read_known
 from streamproc.agents.publisher import Message, Publisher
 from streamproc.agents.restore import SourceRestorer
 from streamproc.agents.role import Role
@@ -131,9 +132,15 @@ class WindowsRole(Role):
     async def restore(self, assigned: set[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
         """Sources from their snapshots; windows from what ClickHouse has and what came after."""
         sources = {name for name in assigned if name[0] in topics.SOURCES}
-        positions = await self.restorer.restore(sources)
         numbers = {number for topic, number in assigned if topic == topics.WINDOW_PARTIALS}
-        positions.update(await self._restore_merge(numbers))
+        found = await asyncio.gather(
+            self.restorer.restore(sources), self._restore_merge(numbers), return_exceptions=True
+        )
+        positions: dict[tuple[str, int], int] = {}
+        for part in found:
+            if isinstance(part, BaseException):
+                raise part
+            positions.update(part)
         return positions
 
     async def _restore_merge(self, numbers: set[int]) -> dict[tuple[str, int], int]:
@@ -141,24 +148,31 @@ class WindowsRole(Role):
         for number in [number for number in held if number not in numbers]:
             del held[number]
         positions: dict[tuple[str, int], int] = {}
-        async with LogReader(self.settings.bootstrap_servers) as reader:
+        async with LogReaders(self.settings.bootstrap_servers) as readers:
+            reader = readers.first
             fresh = numbers - set(held)
             for number in [number for number in held if not await self._same_partials(reader, held[number])]:
                 held[number].restart()
                 self.flusher.sent.pop(number, None)
-            known = await read_known(reader, self.settings, [("merge", number) for number in fresh])
-            opened = {number: MergePartition(number) for number in fresh}
-            for number, partition in opened.items():
-                for entry in known.get(("merge", number), []):
-                    saved = entry.snapshot
-                    if saved is not None and await self._holds(reader, number, saved.offset, saved.tail_hash):
-                        partition.next_offset, partition.tail_hash = saved.offset, saved.tail_hash
-                        break
+            known = await read_known(readers, self.settings, [("merge", number) for number in fresh])
+            opened = await readers.each(partial(self._opened, known), fresh)
         # All at once: their stored cells are looked up together.
-        held.update(opened)
+        held.update({partition.number: partition for partition in opened})
         for number in numbers:
             positions[topics.WINDOW_PARTIALS, number] = held[number].next_offset
         return positions
+
+    async def _opened(
+        self, known: dict[tuple[str, int], list[Known]], reader: LogReader, number: int
+    ) -> MergePartition:
+        """A partition of window-partials from where everything before is in ClickHouse."""
+        partition = MergePartition(number)
+        for entry in known.get(("merge", number), []):
+            saved = entry.snapshot
+            if saved is not None and await self._holds(reader, number, saved.offset, saved.tail_hash):
+                partition.next_offset, partition.tail_hash = saved.offset, saved.tail_hash
+                break
+        return partition
 
     async def _same_partials(self, reader: LogReader, partition: MergePartition) -> bool:
         tail_hash = record_hash(partition.tail) if partition.tail is not None else partition.tail_hash

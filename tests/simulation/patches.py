@@ -14,6 +14,7 @@ from streamproc import clock as product_clock
 from streamproc.agents import (
     aggregate,
     flush,
+    log_reader,
     lookup,
     merge,
     merge_partition,
@@ -98,6 +99,7 @@ _REPLACED: Final[tuple[tuple[Any, str, Any], ...]] = (
     (windows_role, "Follower", SimFollower),
     (windows_role, "LogReader", SimReader),
     (restore, "LogReader", SimReader),
+    (log_reader, "LogReader", SimReader),
     (aggregate, "LogReader", SimReader),
     (poison, "survives", _survives),
     (role.tempfile, "TemporaryDirectory", _Scratch),
