@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import shutil
 import signal
@@ -14,7 +15,7 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.chaos.options import Options, parse
-from tests.chaos.result import Result, markdown
+from tests.chaos.result import Result, as_json, markdown
 from tests.chaos.run import Run
 
 
@@ -53,6 +54,7 @@ def main() -> int:
         if place is not None:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(report, encoding="utf-8")
+            place.with_suffix(".json").write_text(json.dumps(as_json(result), indent=1), encoding="utf-8")
     out = Console()
     out.print(Markdown(report)) if out.is_terminal else print(report)
     if result.violations:

@@ -52,7 +52,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--rate", type=float, default=RATE, help="events/s that are produced")
     parser.add_argument("--partitions", type=int, default=4, help="partitions a topic")
     parser.add_argument("--directory", type=Path, help="data and logs; a new one under the system's temporary files")
-    parser.add_argument("--report", type=Path, help="write the report there (Markdown)")
+    parser.add_argument("--report", type=Path, help="write the report there (Markdown, and JSON beside it)")
     parser.add_argument("--only", action="append", default=[], help="only faults whose name contains this (repeatable)")
     parser.add_argument("--keep", action="store_true", help="keep data and logs of a run without violations too")
     given = parser.parse_args(arguments)

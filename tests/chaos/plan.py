@@ -16,7 +16,7 @@ _MOST_AT_ONCE: Final = 4
 #: So many cards ahead a partner is looked for.
 _HAND: Final = 16
 #: So many processes are killed or paused in a round, beside its faults.
-_HAIL: Final = (1, 2, 3, 3, 4)
+_HAIL: Final = (2, 3, 3, 4, 4)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from tests.chaos.recovery import PROMISED_S
@@ -65,6 +65,32 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
+def memory_growth(result: Result) -> dict[str, tuple[float, float, float]]:
+    """By worker: resident MiB in the second third of the run and in the last (medians), and the most."""
+    found = {}
+    for name, samples in sorted(result.memory.items()):
+        if third := len(samples) // 3:
+            second = statistics.median(s[1] for s in samples[third : 2 * third])
+            last = statistics.median(s[1] for s in samples[-third:])
+            found[name] = second, last, max(s[1] for s in samples)
+    return found
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """All figures of the report, for `tests.chaos.table`."""
+    plain = ("command", "seed", "minutes", "broker", "workers", "rate", "kills", "pauses", "combined", "produced")
+    return {
+        **{
+            name: getattr(result, name)
+            for name in (*plain, "alerts", "seconds", "recoveries", "violations", "left_out")
+        },
+        "faults": {name: asdict(struck) for name, struck in sorted(result.faults.items())},
+        "own_ends": dict(result.own_ends),
+        "memory": memory_growth(result),
+        "oracle": result.oracle.get("invariants", []),
+    }
+
+
 def _span(values: Sequence[float]) -> str:
     if not values:
         return "– | – | –"
@@ -90,13 +116,9 @@ def memory_table(result: Result) -> list[str]:
         f"| worker | samples | second third, median {_MB} | last third, median {_MB} | most {_MB} | most descriptors |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for name, samples in sorted(result.memory.items()):
-        third = len(samples) // 3
-        if not third:
-            continue
-        second = statistics.median(s[1] for s in samples[third : 2 * third])
-        last = statistics.median(s[1] for s in samples[-third:])
-        most, open_files = max(s[1] for s in samples), max(s[2] for s in samples)
+    for name, (second, last, most) in memory_growth(result).items():
+        samples = result.memory[name]
+        open_files = max(s[2] for s in samples)
         lines.append(f"| {name} | {len(samples)} | {second:.0f} | {last:.0f} | {most:.0f} | {open_files} |")
     return lines
 
@@ -121,6 +143,9 @@ def markdown(result: Result) -> str:
         "",
         *memory_table(result),
     ]
+    if missed := {name: struck.missed for name, struck in result.faults.items() if struck.missed}:
+        tries = ", ".join(f"{name} ({count})" for name, count in sorted(missed.items()))
+        lines += ["", f"Tries that did not come to strike, and were made again: {tries}."]
     if result.own_ends:
         lines += ["", "Workers that ended by themselves and were started again:", ""]
         lines += [f"- {count} × {what}" for what, count in result.own_ends.most_common()]

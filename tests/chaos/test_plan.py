@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from itertools import islice
@@ -13,7 +14,8 @@ from tests.chaos.catalogue import all_faults
 from tests.chaos.fault import EVERYTHING
 from tests.chaos.options import parse
 from tests.chaos.plan import rounds
-from tests.chaos.result import Result, Struck, markdown
+from tests.chaos.result import Result, Struck, as_json, markdown
+from tests.chaos.table import faults_table, invariants_table, runs_table
 
 
 def _drawn(seed: int, count: int) -> list[tuple[float, list[tuple[str, int]], bool, int]]:
@@ -105,6 +107,26 @@ def test_the_report_names_violations_and_what_was_not_drawn() -> None:
     assert "I8: 61 s to recover after kill" in text
     assert "Not injected, for lack of time: pause." in text
     assert "| kill | W1 | 2 | 61.0 | 61.0 | 61.0 |" in text
+
+
+def test_reports_of_several_runs_make_one_page() -> None:
+    """With counts by run, recoveries of all, and what was wrong."""
+    reports = []
+    for seed in (1, 2):
+        result = Result("make chaos", seed, 30.0, "Apache Kafka (3 brokers)", 3, 200.0, kills=100, pauses=60 + seed)
+        result.faults = {"kill": Struck(("W1",), 2 + seed), "pause": Struck(("W4",))}
+        result.recovered(["kill"], 4.0 * seed)
+        result.memory = {"windows-1": [(0.0, 100.0 + at, 30, 1.0) for at in range(9)]}
+        result.oracle = {
+            "invariants": [{"invariant": "I1", "name": "windows", "checked": 1000 * seed, "violations": 0}]
+        }
+        reports.append(json.loads(json.dumps(as_json(result))))
+    runs = runs_table(reports)
+    assert "| kills + pauses | 100 + 61 | 100 + 62 |" in runs
+    assert "| faults injected, kinds | 3, 1 of 2 | 4, 1 of 2 |" in runs
+    assert "| growth from the second third to the last (MiB) | +3 | +3 |" in runs
+    assert "| I1 windows | 1,000, 0 wrong | 2,000, 0 wrong |" in invariants_table(reports)
+    assert "| kill | W1 | 3 + 4 | 8.0 | 8.0 |" in faults_table(reports)
 
 
 @pytest.mark.slow
