@@ -46,6 +46,8 @@ class Result:
     memory: dict[str, Sequence[tuple[float, float, int, float]]] = field(default_factory=dict)
     oracle: dict[str, Any] = field(default_factory=dict)
     alerts: int = 0
+    #: Load averages of a minute, the median and the most, and the cores that there are.
+    load: tuple[float, float, int] = (0.0, 0.0, 1)
     seconds: float = 0.0
 
     def recovered(self, names: Iterable[str], seconds: float) -> None:
@@ -78,7 +80,19 @@ def memory_growth(result: Result) -> dict[str, tuple[float, float, float]]:
 
 def as_json(result: Result) -> dict[str, Any]:
     """All figures of the report, for `tests.chaos.table`."""
-    plain = ("command", "seed", "minutes", "broker", "workers", "rate", "kills", "pauses", "combined", "produced")
+    plain = (
+        "command",
+        "seed",
+        "minutes",
+        "broker",
+        "workers",
+        "rate",
+        "kills",
+        "pauses",
+        "combined",
+        "produced",
+        "load",
+    )
     return {
         **{
             name: getattr(result, name)
@@ -135,7 +149,8 @@ def markdown(result: Result) -> str:
         f"{result.minutes:g} minutes of faults on {result.broker}, {result.workers} windows workers, "
         f"{result.rate:g} events/s ({result.produced:,} records): {result.kills} kills and {result.pauses} pauses "
         f"({result.kills + result.pauses} in all), {result.combined} rounds with several faults at once, "
-        f"{result.alerts} alert transitions; {result.seconds:.0f} s in all.",
+        f"{result.alerts} alert transitions; {result.seconds:.0f} s in all. Load average of the machine: "
+        f"{result.load[0]:.1f} (median), {result.load[1]:.1f} (most) on {result.load[2]} cores.",
         "",
         *fault_table(result),
         "",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
+import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -152,6 +154,8 @@ class Run:
         self.result.kills, self.result.pauses = world.counts["kills"], world.counts["pauses"]
         self.result.memory = dict(sampler.samples)
         self.result.alerts = len(watch.alerts)
+        if sampler.loads:
+            self.result.load = statistics.median(sampler.loads), max(sampler.loads), os.cpu_count() or 1
         self.result.seconds = time.monotonic() - self._began
         for event in world.journal.events:
             if event["event"] == "ended" and event["code"] not in CAUSED:

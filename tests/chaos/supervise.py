@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from pathlib import Path
 from typing import IO, Final
@@ -56,6 +57,8 @@ class Sampler:
         self.path = path
         #: Worker name -> (seconds since the run began, resident MiB, open descriptors, seconds since its start).
         self.samples: dict[str, list[tuple[float, float, int, float]]] = {}
+        #: How many processes wanted a core, on average of a minute: recoveries take longer on a machine that others use.
+        self.loads: list[float] = []
 
     async def run(self) -> None:
         """Sample until cancelled."""
@@ -64,6 +67,7 @@ class Sampler:
                 for worker in list(self._world.workers):
                     self._sample(worker, out)
                 out.flush()
+                self.loads.append(os.getloadavg()[0])
                 await asyncio.sleep(_SAMPLE_S)
 
     def _sample(self, worker: WorkerHandle, out: IO[str]) -> None:

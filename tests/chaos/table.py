@@ -21,6 +21,7 @@ def runs_table(reports: Sequence[Report]) -> list[str]:
         ("kills + pauses", [f"{each['kills']} + {each['pauses']}" for each in reports]),
         ("faults injected, kinds", [_kinds(each) for each in reports]),
         ("recovery p50, p99, longest (s)", [_recovery(each["recoveries"]) for each in reports]),
+        ("load average: median, most", [f"{each['load'][0]:.0f}, {each['load'][1]:.0f}" for each in reports]),
         ("alert transitions", [f"{each['alerts']:,}" for each in reports]),
         ("memory of a worker, most (MiB)", [f"{_most(each):.0f}" for each in reports]),
         ("growth from the second third to the last (MiB)", [f"{_growth(each):+.0f}" for each in reports]),
