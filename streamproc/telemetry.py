@@ -18,6 +18,12 @@ POISON = Counter(
     "streamproc_poison_records", "Records set aside because they end the process that reads them", ["topic"]
 )
 LOST_OFFSETS = Counter("streamproc_lost_offsets", "Offsets that the broker no longer had when we came", ["topic"])
+SEEK_BACKS = Counter(
+    "streamproc_seek_backs", "Batches from a wrong position: dropped, and read again from the right one", ["topic"]
+)
+STALE_BATCHES = Counter(
+    "streamproc_stale_batches", "Partitions' records of a fetch that were passed over: fetched before a seek", ["topic"]
+)
 NEW_LOGS = Counter("streamproc_new_logs", "Times a partition's log turned out to be a new one", ["topic"])
 LAG = Gauge("streamproc_lag_records", "Records in the log after the last one applied", ["topic", "partition"])
 WATERMARK_AGE = Gauge(

@@ -8,19 +8,17 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
 from schemas.outcomes import FUTURE_LIMIT_MS, DeadReason
 from streamproc.agents.fatal import die
 from streamproc.agents.flood import DEFAULT_LIMIT, PROBE_RECORDS, FloodGuard
-from streamproc.agents.log_reader import LogReader, record_hash
+from streamproc.agents.holes import HoleGuard
+from streamproc.agents.log_reader import record_hash
 from streamproc.agents.poison import PoisonGuard, decode_records
 from streamproc.agents.runtime import DeadLetter, SourceRuntime
 from streamproc.clock import monotonic
 from streamproc.config import Settings
 from streamproc.decode import Decoded
-from streamproc.errors import RetryableError
 from streamproc.failpoints import passing, poisoned
 from streamproc.logs import get_logger
 from streamproc.telemetry import (
@@ -65,6 +63,8 @@ class Aggregator:
         self._on_pause = on_pause
         #: Finds records that end their reader; None: nobody looks for them.
         self.poison: PoisonGuard | None = None
+        #: Judges batches that do not begin where they are due; None: they end the process.
+        self.holes: HoleGuard | None = None
 
     def runtime(self, topic: str, partition: int) -> SourceRuntime:
         """The runtime of a partition, made at its first assignment."""
@@ -119,39 +119,26 @@ class Aggregator:
         return await self.poison.vetted(place, runtime.care, records, work, lambda: not self.revoked.is_set())
 
     async def _unseen(self, runtime: SourceRuntime, records: list[Any]) -> list[Any]:
-        """The records after the last one applied; a hole before them is proven, or ends the process."""
+        """The records after the last one applied; none if they are not the next ones."""
         expected = runtime.next_offset
         if records[0].offset < expected:
             records = list(itertools.dropwhile(lambda record: record.offset < expected, records))
-        if records and records[0].offset > expected:
-            while not await self._is_proven(runtime, expected, records[0].offset):
-                if self.revoked.is_set():
-                    return []
-        return records
-
-    async def _is_proven(self, runtime: SourceRuntime, expected: int, offset: int) -> bool:
-        """Ask the log itself: transaction markers leave holes, retention loses records, anything else is our fault.
-        False if the broker does not answer now."""
-        tp = TopicPartition(self.settings.topic(runtime.topic), runtime.partition)
-        try:
-            async with LogReader(self.settings.bootstrap_servers) as reader:
-                begins = (await reader.beginning([tp]))[tp]
-                found = (await reader.first_records({tp: max(expected, begins)}))[tp]
-        except (KafkaError, OSError, TimeoutError, RetryableError) as error:
-            log.warning("a hole cannot be proven yet; trying again", topic=runtime.topic, error=repr(error))
-            await asyncio.sleep(0.5)
-            return False
-        if found is None or found.offset < offset:
-            die(f"{runtime.topic}/{runtime.partition}: offset {offset} came where {expected} was due")
-        if begins > expected and runtime.state is not None:
-            LOST_OFFSETS.labels(runtime.topic).inc(begins - expected)
+        if not records or records[0].offset == expected:
+            return records
+        if self.holes is None:
+            die(f"{runtime.topic}/{runtime.partition}: offset {records[0].offset} came where {expected} was due")
+        hole = await self.holes.proven(runtime.topic, runtime.partition, expected, records[0].offset)
+        if hole is None or self.revoked.is_set():
+            return []
+        if hole.deleted and runtime.state is not None:
+            LOST_OFFSETS.labels(runtime.topic).inc(hole.deleted)
             log.error(
                 "records were deleted before they were read",
                 topic=runtime.topic,
                 partition=runtime.partition,
-                lost_offsets=begins - expected,
+                lost_offsets=hole.deleted,
             )
-        return True
+        return records
 
     async def _fold(self, runtime: SourceRuntime, records: list[Any]) -> int:
         """Decode and apply one slice; returns how many records were taken.

@@ -25,7 +25,7 @@ from streamproc.clock import monotonic
 from streamproc.config import Settings
 from streamproc.logs import get_logger
 from streamproc.sinks.bronze import BronzeBatch, Condemned, RestorePoint
-from streamproc.telemetry import NEW_LOGS
+from streamproc.telemetry import LOST_OFFSETS, NEW_LOGS
 from streamproc.windows.source import NEVER
 
 log = get_logger("archive")
@@ -179,6 +179,13 @@ class ArchiveRole(Role):
         if state is None or self._revoked_now.is_set():
             return
         records = [record for record in records if record.offset >= state.next_offset]
+        if records and records[0].offset > state.next_offset:
+            hole = await self.holes.proven(topic, partition, state.next_offset, records[0].offset)
+            if hole is None or self._revoked_now.is_set():
+                return
+            if hole.deleted and state.log_id:
+                LOST_OFFSETS.labels(topic).inc(hole.deleted)
+                log.error("records were deleted before they were archived", topic=topic, lost_offsets=hole.deleted)
         start = 0
         while start < len(records):
             if not await self._queues.wait_for_room(self._revoked_now):

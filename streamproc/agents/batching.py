@@ -14,10 +14,30 @@ from typing import Any
 from faust.transport.utils import DefaultSchedulingStrategy
 
 
+class Fetched(dict[Any, list[Any]]):
+    """What one fetch brought, by partition; `number` is that of the last seek before it."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, records: Mapping[Any, list[Any]], number: int) -> None:
+        super().__init__(records)
+        self.number = number
+
+
+class Brought(list[list[Any]]):
+    """One topic's records of one fetch: those of one partition each, in offset order; `number` as the fetch's."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, partitions: list[list[Any]], number: int) -> None:
+        super().__init__(partitions)
+        self.number = number
+
+
 class Batch:
     """One topic's records of one fetch, shaped as the record that Faust's transport expects.
 
-    `value` is a list of lists: the records of one partition each, in offset order. Offset and partition are those of
+    `value` is a `Brought`: the records of one partition each. Offset and partition are those of
     the last record of the first list: Faust's own bookkeeping sees no more, and our progress is the authority.
     """
 
@@ -35,7 +55,7 @@ class Batch:
         "value",
     )
 
-    def __init__(self, partitions: list[list[Any]]) -> None:
+    def __init__(self, partitions: Brought) -> None:
         last = partitions[0][-1]
         self.topic = last.topic
         self.partition = last.partition
@@ -53,11 +73,11 @@ class Batch:
 class BatchScheduler(DefaultSchedulingStrategy):  # type: ignore[misc]  # Faust is untyped here
     """Yields one `Batch` per topic and fetch instead of one record after the other."""
 
-    def iterate(self, records: Mapping[Any, list[Any]]) -> Iterator[tuple[Any, Any]]:
+    def iterate(self, records: Fetched) -> Iterator[tuple[Any, Any]]:
         """(first partition, batch) for every topic that the fetch brought records of."""
         topics: dict[str, tuple[Any, list[list[Any]]]] = {}
         for tp, messages in records.items():
             if messages:
                 topics.setdefault(tp.topic, (tp, []))[1].append(messages)
         for tp, partitions in topics.values():
-            yield tp, Batch(partitions)
+            yield tp, Batch(Brought(partitions, records.number))

@@ -12,7 +12,9 @@ import msgspec
 
 from schemas import internal
 from schemas.results import ALL, Cell, MetricValue
+from streamproc.agents.fatal import die
 from streamproc.agents.handover import Handover
+from streamproc.agents.holes import HoleGuard
 from streamproc.agents.live_view import LiveView
 from streamproc.agents.log_reader import record_hash
 from streamproc.agents.lookup import Lookup
@@ -67,6 +69,8 @@ class MergeAgent:
             on_confirmed=self._stored,
         )
         self._writing: dict[tuple[int, WindowKey], list[Cell]] = {}
+        #: Judges batches that do not begin where they are due; None: they end the process.
+        self.holes: HoleGuard | None = None
         self._wake = asyncio.Event()
         self.live_view = LiveView(self.partitions, settings.partitions, store, live, self.redis)
         self.lookup = Lookup(settings, store, self.partitions, self.live_view.load, self._wake.set)
@@ -76,9 +80,8 @@ class MergeAgent:
         held = self.partitions.get(partition)
         if held is None:
             return
-        if records[0].offset > held.next_offset and held.tail is not None:
-            LOST_OFFSETS.labels(topic).inc(records[0].offset - held.next_offset)
-            log.error("cells were deleted before they were read", lost_offsets=records[0].offset - held.next_offset)
+        if records[0].offset > held.next_offset and not await self._is_proven(held, topic, records[0].offset):
+            return
         now = steady_ms()
         news = 0
         for i, record in enumerate(records):
@@ -97,6 +100,17 @@ class MergeAgent:
         held.passed.append((held.tail.offset, record_hash(held.tail)))
         MERGED_CELLS.inc(news)
         self._wake.set()
+
+    async def _is_proven(self, held: MergePartition, topic: str, offset: int) -> bool:
+        """Whether a batch that does not begin at the next offset may be taken."""
+        if self.holes is None:
+            die(f"{topic}/{held.number}: offset {offset} came where {held.next_offset} was due")
+        hole = await self.holes.proven(topic, held.number, held.next_offset, offset)
+        # What was deleted before anybody here had read any of it has been stored long ago.
+        if hole is not None and hole.deleted and hole.first:
+            LOST_OFFSETS.labels(topic).inc(hole.deleted)
+            log.error("cells were deleted before they were read", partition=held.number, lost_offsets=hole.deleted)
+        return hole is not None
 
     def join_own(self, message: Message, offset: int) -> None:
         """Join cells of this worker's own stage 1 as soon as they are safe in the log: it spares the way back through

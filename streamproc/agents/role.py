@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from streamproc.agents.fatal import die, leave
 from streamproc.agents.faust_app import add_batch_agent, make_app
+from streamproc.agents.holes import HoleGuard
 from streamproc.agents.membership import Membership
 from streamproc.agents.tasks import Tasks
 from streamproc.clock import monotonic
@@ -66,6 +67,7 @@ class Role:
         self._foreign: dict[tuple[str, int], float] = {}
         self._membership: Membership | None = None
         self._scratch = _scratch()
+        self.holes = HoleGuard(settings, self.is_same_log, self._seek_back, lambda: not self._giving_up)
 
     def topics(self) -> list[str]:
         """Contract names of the topics that this role reads in batches."""
@@ -209,6 +211,12 @@ class Role:
                 raise
             except BaseException:
                 die(f"restoring {self.name} failed")
+
+    async def _seek_back(self, topic: str, partition: int, offset: int) -> None:
+        """Read one partition of a contract topic on from there."""
+        from faust.types import TP
+
+        await self._app.consumer.seek_back(TP(self.settings.topic(topic), partition), offset)
 
     def behind(self, topic: str, partition: int, next_offset: int) -> int | None:
         """Records of a contract topic's log from `next_offset` on as the last fetch saw it, None before the first."""

@@ -55,6 +55,7 @@ class WindowsRole(Role):
         self.restorer = SourceRestorer(settings, self.aggregator, self.aggregator.poison)
         self.alerting = AlertAgent(settings, rules, self.publisher, load_alerts)
         self.merge = MergeAgent(settings, store, live, self.alerting.judge)
+        self.aggregator.holes = self.merge.holes = self.holes
         self.flusher = Flusher(settings, self.aggregator, self.publisher, self.merge.join_own)
         self._progress_follower = Follower(settings, topics.WINDOW_PROGRESS, self._follow_progress, back=2000)
         self._alert_follower = Follower(settings, topics.ALERTS, self.alerting.follow, back=None)

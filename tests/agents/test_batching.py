@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from faust.types import TP
 
-from streamproc.agents.batching import BatchScheduler
+from streamproc.agents.batching import BatchScheduler, Fetched
 from streamproc.agents.fatal import EXIT_CODE
 
 
@@ -24,17 +24,21 @@ def test_one_batch_a_topic_and_fetch_with_the_records_of_each_partition() -> Non
         TP(topic, partition): made(topic, partition, offsets)
         for topic, partition, offsets in [("a", 0, [3, 4, 9]), ("a", 1, []), ("b", 0, [1]), ("a", 2, [7])]
     }
-    batches = list(BatchScheduler().iterate(fetched))
+    batches = list(BatchScheduler().iterate(Fetched(fetched, 5)))
     assert [(tp, batch.offset) for tp, batch in batches] == [(TP("a", 0), 9), (TP("b", 0), 1)]
     assert batches[0][1].value == [fetched[TP("a", 0)], fetched[TP("a", 2)]]
+    assert {batch.value.number for _, batch in batches} == {5}
 
 
 _FAILING_BODY = """
 import asyncio
 from types import SimpleNamespace
+from streamproc.agents.batching import Brought
 from streamproc.agents.faust_app import add_batch_agent
 
 class App:
+    consumer = SimpleNamespace(is_current=lambda tp, number: True)
+
     def topic(self, *args, **kwargs):
         return None
 
@@ -45,7 +49,7 @@ class App:
 
 class Stream:
     async def events(self):
-        yield SimpleNamespace(message=SimpleNamespace(value=[[SimpleNamespace(partition=0)]], partition=0))
+        yield SimpleNamespace(message=SimpleNamespace(value=Brought([[SimpleNamespace(partition=0)]], 1), partition=0))
         print("acknowledged")
 
 async def handle(topic, partition, records):

@@ -14,6 +14,7 @@ from streamproc import clock as product_clock
 from streamproc.agents import (
     aggregate,
     flush,
+    holes,
     log_reader,
     lookup,
     merge,
@@ -100,11 +101,13 @@ _REPLACED: Final[tuple[tuple[Any, str, Any], ...]] = (
     (windows_role, "LogReader", SimReader),
     (restore, "LogReader", SimReader),
     (log_reader, "LogReader", SimReader),
-    (aggregate, "LogReader", SimReader),
+    (holes, "LogReader", SimReader),
     (poison, "survives", _survives),
     (role.tempfile, "TemporaryDirectory", _Scratch),
     (role, "leave", _leave),
     (aggregate, "die", _die),
+    (holes, "die", _die),
+    (merge, "die", _die),
     (role, "die", _die),
     (tasks, "die", _die),
 )

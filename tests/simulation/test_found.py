@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from schemas import topics
+from streamproc.agents.holes import MAX_SEEK_BACKS
 from tests.simulation import faults, rest
 from tests.simulation.patches import simulated
 from tests.simulation.scripted import TOPIC, Script
@@ -95,3 +96,36 @@ def test_a_hole_is_proven_again_when_the_broker_did_not_answer(script: Script) -
     assert process.alive
     assert script.counted() == 2
     assert script.check() == []
+
+
+def test_a_consumer_at_a_wrong_position_goes_back(script: Script) -> None:
+    """The fetch begins two records ahead of what is due, of events and of cells: both are read from where they were due."""
+    process = script.start()
+    for topic in (TOPIC, topics.WINDOW_PARTIALS):
+        script.append(1)
+        script.fetch(process)
+        script.settle()
+        script.append(3)
+        places = [tp for tp in process.positions if tp[0] == topic]
+        for tp in places:
+            process.positions[tp] += 2
+        script.fetch(process)
+        script.settle()
+        assert process.alive
+    assert script.counted() == 8
+    assert script.check() == []
+
+
+def test_a_position_that_stays_wrong_ends_the_process(script: Script) -> None:
+    """Seeking back does not help: after five times another process has to."""
+    process = script.start()
+    process.seek_back = lambda tp, offset: None  # type: ignore[method-assign]
+    script.append(8)
+    process.positions[TOPIC, 0] = 1
+    for _ in range(MAX_SEEK_BACKS):
+        process.fetch(TOPIC, 1)
+        process.loop.run_ready(1000)
+        assert process.alive and not process.loop.ended
+    process.fetch(TOPIC, 1)
+    process.loop.run_ready(1000)
+    assert "offset 6 came where 0 was due, again and again" in process.loop.ended

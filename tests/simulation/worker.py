@@ -45,6 +45,10 @@ class _Consumer:
         found: frozenset[Any] = self._process.world.broker.connected
         return found
 
+    async def seek_back(self, tp: Tp, offset: int) -> None:
+        """Read on from there; what was fetched of that partition is dropped."""
+        self._process.seek_back((tp[0], tp[1]), offset)
+
 
 class _App:
     """What the role asks of Faust's app."""
@@ -238,6 +242,13 @@ class Process:
             self._busy.discard(topic)
             if not self._busy and self._idle is not None and not self.loop.dead:
                 self._idle.set()
+
+    def seek_back(self, tp: Tp, offset: int) -> None:
+        """Fetch a partition from there, unless a rebalance goes on."""
+        if tp in self.positions and not self.rejoining:
+            self.positions[tp] = offset
+            for batch in self._buffers.get(tp[0], ()):
+                batch[:] = [part for part in batch if part[0] != tp[1]]
 
     async def emptied(self) -> None:
         """Drop what is fetched, and wait for the batches that are being handled."""
