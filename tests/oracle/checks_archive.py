@@ -103,7 +103,9 @@ def _dead(db: duckdb.DuckDBPyConnection, table: str, name: str, again: bool) -> 
               FROM {table} d LEFT JOIN log_ids l USING (topic, part, log_id) GROUP BY ALL) d
         FULL JOIN (SELECT o.topic, o.part, o.log, o.off, o.word, r.digest AS r_digest, r.key_crc AS r_key
                    FROM outcome o JOIN rec r USING (topic, part, log, off)
-                   WHERE word IN {_DEAD} OR (topic, part, log, off) IN (SELECT (topic, part, 0, off) FROM {table})) o
+                   WHERE word IN {_DEAD} OR (topic, part, log, off) IN (
+                       SELECT (topic, part, coalesce(l.log, 0), off) FROM {table} LEFT JOIN log_ids l
+                       USING (topic, part, log_id))) o
              USING (topic, part, log, off),
         LATERAL (SELECT digest = r_digest AND digest_too = r_digest AND key_crc = r_key AS same)
         WHERE (n IS NULL AND NOT (log < 0 AND {table == "dead"})) OR word IS NULL OR word NOT IN {_DEAD}

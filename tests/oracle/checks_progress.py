@@ -9,6 +9,7 @@ import duckdb
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from tests.oracle.log import SOURCES
 from tests.oracle.report import Finding, count, of_query, of_words
 from tests.oracle.stores import write
 
@@ -24,11 +25,11 @@ class ProgressTable:
         self._rows: list[tuple[Any, ...]] = []
 
     def add(self, records: Iterable[Any]) -> None:
-        """Take records of the topic; stage 2's own (`merge`) speak of another log."""
+        """Take records of the topic; stage 2's own (`merge`) and notes beside the sources speak of something else."""
         for record in records:
             item = msgspec.msgpack.decode(record.value)
             place = f"window-progress/{record.partition}/{record.offset}"
-            if item["kind"] != "merge":
+            if item["kind"] != "merge" and item["topic"] in SOURCES:
                 self._rows.append(
                     (item["kind"], item["topic"], item["partition"], item["log_id"], item["offset"], place)
                 )

@@ -140,7 +140,8 @@ def _nulls(name: str) -> str:
 def add_earlier(db: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Records saved before (`--save-log`), the newest file first: of the same log and gone by now, or of an older log.
 
-    It is another log where a record of both differs at the same offset; older logs count down from 0.
+    It is another log where a record of both differs at the same offset; older logs count down from 0. Topics are lost
+    together: where some partitions have another log, one that is not there any more had an older one too.
     """
     db.execute("CREATE OR REPLACE TEMP TABLE earlier AS FROM read_parquet($path)", {"path": str(path)})
     db.execute("CREATE OR REPLACE TEMP TABLE nearest AS SELECT topic, part, min(log) AS log FROM rec GROUP BY ALL")
@@ -150,6 +151,10 @@ def add_earlier(db: duckdb.DuckDBPyConnection, path: Path) -> None:
         FROM earlier e JOIN nearest n USING (topic, part)
         JOIN rec r ON r.topic = e.topic AND r.part = e.part AND r.log = n.log AND r.off = e.off
         WHERE e.digest <> r.digest OR e.ts <> r.ts""")
+    db.execute("""
+        INSERT INTO renewed BY NAME
+        SELECT DISTINCT topic, part FROM earlier ANTI JOIN nearest USING (topic, part)
+        WHERE EXISTS (FROM renewed)""")
     db.execute("""
         INSERT INTO rec BY NAME
         SELECT e.* REPLACE (coalesce(n.log, 0) - (w.topic IS NOT NULL)::INTEGER AS log, w.topic IS NULL AS cut)

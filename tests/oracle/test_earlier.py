@@ -63,6 +63,19 @@ def test_a_lost_log_is_a_source_of_its_own(tmp_path: Path) -> None:
     assert {key: row[:3] for key, row in found.items()} == truth.windows
 
 
+def test_a_partition_that_was_not_made_again_had_an_older_log(tmp_path: Path) -> None:
+    """It had been added before all topics were lost; no record is there that could show that its log is another."""
+    first, second = made_up(1, 600, BEGIN, Mix()), made_up(2, 600, BEGIN, Mix())
+    path = _saved(tmp_path / "before.parquet", first)
+    fewer = [entry for entry in second if (entry.topic, entry.partition) != ("cost-events", 1)]
+    with connect() as db:
+        fill(db, fewer)
+        add_earlier(db, path)
+        gone = db.execute("SELECT DISTINCT log, cut FROM rec WHERE topic = 'cost-events' AND part = 1").fetchall()
+        assert gone == [(-1, False)]
+        assert db.execute("SELECT count(*) FROM rec WHERE log = -1").fetchone() == (600,)
+
+
 def test_what_was_lost_is_looked_for_in_the_log_that_was_cut(tmp_path: Path) -> None:
     """A log is saved, cut, saved again and then lost: the log after it has these offsets too, and all of them count."""
     first, second = made_up(1, 600, BEGIN, Mix()), made_up(2, 600, BEGIN, Mix())
