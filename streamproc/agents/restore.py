@@ -138,9 +138,14 @@ class SourceRestorer:
         begins = await reader.beginning(tps)
         held = {name: begins[tp] > places[name][0] for tp, name in tps.items()}
         ask = {tp: places[name][0] for tp, name in tps.items() if not held[name]}
-        for tp, record in (await reader.first_records(ask)).items():
+        found = await reader.first_records(ask)
+        # Retention can come between the two questions: a record that is gone says nothing until it is asked again.
+        gone = [tp for tp, record in found.items() if record is None or record.offset > ask[tp]]
+        begins = await reader.beginning(gone) if gone else {}
+        for tp, record in found.items():
             offset, tail_hash = places[tps[tp]]
-            held[tps[tp]] = record is not None and record.offset == offset and record_hash(record) == tail_hash
+            same = record is not None and record.offset == offset and record_hash(record) == tail_hash
+            held[tps[tp]] = same or begins.get(tp, 0) > offset
         return held
 
     async def _begin(self, reader: LogReader, runtime: SourceRuntime, logs: list[Known]) -> None:

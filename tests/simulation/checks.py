@@ -18,7 +18,7 @@ from tests.simulation.world import World
 def check(world: World) -> None:
     """Compare with the oracle; what differs is added to the world's problems."""
     logs: Logs = [
-        (log, oracle.judge(log.name[0], log.everything))
+        (log, oracle.judge(log.name[0], log.everything, world.measures))
         for log in world.broker.history
         if log.name[0] in topics.SOURCES
     ]
@@ -68,23 +68,28 @@ def _compare(world: World, where: str, found: dict[Place, Value], truth: dict[Pl
 
 def _conservation(world: World, logs: Logs) -> None:
     """I1 and I2: each record is a dead letter, skipped, or counted; per size the counted ones are all in windows."""
-    metrics = {"user-events": "user_events", "cost-events": "total_cost_usd"}
     taken: Counter[tuple[str, str]] = Counter()
     for log, judged in logs:
         if len(judged.counted) + len(judged.dead) + judged.skipped != len(log.everything):
             world.problem(f"the oracle lost records of {log.name}")
         for event in judged.counted:
-            taken.update(
-                (log.name[0], size) for size in {place[3] for place, _, _ in event.places if place[3] != "all"}
-            )
-    values = stored(world)
-    for topic, metric in metrics.items():
-        for size in SIZES_MS:
-            found = sum(
-                v.count for name, v in values.items() if name[0] == metric and name[1] == "" and name[3] == size
-            )
-            if found != taken[topic, size]:
-                world.problem(f"{metric} {size} holds {found} events of {taken[topic, size]}")
+            taken.update((log.name[0], size) for size in {place[3] for place, _, _ in event.places})
+    found: Counter[tuple[str, str]] = Counter()
+    for name, value in world.clickhouse.values.items():
+        if name[1] == "" and name[0] in _COUNTING:
+            found[_COUNTING[name[0]][0], name[3]] += value.count
+    for topic, measure in _COUNTING.values():
+        if topic in world.sources and (world.measures is None or measure in world.measures):
+            for size in SIZES_MS:
+                if found[topic, size] != taken[topic, size]:
+                    world.problem(f"{measure} {size} holds {found[topic, size]} events of {taken[topic, size]}")
+
+
+#: Metrics that count every event: their topic and measure.
+_COUNTING: Final = {
+    "user_events": ("user-events", "user_events"),
+    "total_cost_usd": ("cost-events", "total_cost"),
+}
 
 
 def _progress(world: World) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from streamproc.agents import progress_log
 from tests.simulation import checks, faults, rest, virtual
-from tests.simulation.patches import turn_knobs
+from tests.simulation.patches import choose_measures, turn_knobs
 from tests.simulation.worker import Process
 from tests.simulation.world import World
 
@@ -17,6 +17,16 @@ LEAST_DECISIONS: Final = 30
 _ENOUGH_RECORDS: Final = 100
 #: How often the last decision of a history without a fault is drawn, before it is a rebalance.
 _TRIES: Final = 20
+#: In so many histories the workers have taken over their partitions when it begins.
+_BEGUN: Final = 0.85
+#: In so many steps a worker goes on, with answers as they come, until only time brings it further (less a fifth).
+_THROUGH: Final = 0.55
+_STEPS: Final = 12
+#: Timers that mostly find something to do when stage 2 has nothing to publish; how often others are passed over.
+_BUSY: Final = ("flush", "redis", "clickhouse", "")
+_PASSED_OVER: Final = 0.7
+#: What closes windows: the progress of all sources is known, they become final, are published, written and let go.
+_CLOSING: Final = ("follow progress", "clock", "emit", "redis", "clickhouse", "clock")
 
 
 class History:
@@ -28,6 +38,7 @@ class History:
         self.world = world = World(seed, say)
         rng = self.rng = world.rng
         turn_knobs(rng)
+        world.measures = choose_measures(rng, world.sources)
         self.decisions = rng.randrange(LEAST_DECISIONS, 37)
         self.most = self.decisions if most is None else most
         self.fault_rate = rng.choice((0.03, 0.08, 0.15))
@@ -39,7 +50,7 @@ class History:
             self._faults = [fault for fault in self._faults if fault is not faults.retention]
         if rng.random() < 0.24:
             special = faults.SPECIAL[int(rng.random() * len(faults.SPECIAL))]
-            self._faults += [special] * (1 + len(self._faults) // 5)
+            self._faults += [special] * (1 + len(self._faults) // 2)
         self._faults = self._faults or [faults.crash]
         self._steps = [step for step, weight in self._WEIGHTS.items() for _ in range(weight)]
 
@@ -49,6 +60,10 @@ class History:
         try:
             for _ in range(self.workers):
                 world.start_process()
+            if self.rng.random() < _BEGUN:
+                for process in world.processes:
+                    process.rejoin()
+                    rest.drain(world, process)
             while world.decisions < self.most:
                 self.decide()
             if self.most == self.decisions:
@@ -85,10 +100,12 @@ class History:
     def _fault(self) -> bool:
         return self._faults[int(self.rng.random() * len(self._faults))](self.world)
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, *args: object) -> None:
+        """Tell a step (formatting it for nobody would cost as much as some steps)."""
         world = self.world
         if world.say is not None:
-            world.say(f"{world.decisions:3d} {(virtual.clock.ms - virtual.clock.start_ms) / 1000:9.3f}s {text}")
+            seconds = (virtual.clock.ms - virtual.clock.start_ms) / 1000
+            world.say(f"{world.decisions:3d} {seconds:9.3f}s {text.format(*args)}")
 
     def _some(self) -> Process | None:
         """A worker that runs; now and then a paused one wakes up, or a new one is started."""
@@ -96,19 +113,31 @@ class History:
         processes = world.processes
         if not processes or (len(processes) < self.workers and rng.random() < 0.15):
             process = world.start_process()
-            self._say(f"start {process.name}")
+            self._say("start {}", process.name)
             return process
         process = processes[int(rng.random() * len(processes))]
         if process.paused:
             if rng.random() > 0.12:
                 return None
             process.paused = False
-            self._say(f"{process.name} wakes up")
+            if process.taken_number != process.target_number and process.positions:
+                world.contents["zombies that wake"] += 1
+            self._say("{} wakes up", process.name)
         return process
 
     def _go(self, process: Process) -> None:
-        """Mostly as far as it can; sometimes others come in between."""
-        process.loop.run_ready(60 if self.rng.random() < 0.75 else int(self.rng.random() * 4))
+        """Sometimes until it waits for time alone, mostly until it waits for answers; now and then others come before."""
+        draw = self.rng.random()
+        if draw < 0.2:
+            process.loop.run_ready(int(draw * 20))
+            return
+        process.loop.run_ready(60)
+        if draw < _THROUGH:
+            for _ in range(_STEPS):
+                if not process.requests or process.loop.ended:
+                    return
+                self._answer(process, process.requests[0].target, 99)
+                process.loop.run_ready(60)
 
     def _append(self) -> bool:
         world, rng = self.world, self.rng
@@ -126,7 +155,8 @@ class History:
             stamp = virtual.clock.ms - (0 if world.log_append_time else int(rng.random() * 3000))
             hole = int(rng.random() * 3) if world.holes and rng.random() < 0.3 else 0
             log.append(stamp, key, value, hole=hole)
-        self._say(f"append {count} to {log.name[0]}/{log.name[1]}, now {log.next_offset}")
+        world.contents["records"] += count
+        self._say("append {} to {}, now {}", count, log.name, log.next_offset)
         return True
 
     def _fetch(self) -> bool:
@@ -137,7 +167,7 @@ class History:
         topic = wanted[int(self.rng.random() * len(wanted))]
         if not process.fetch(topic, int(self.rng.random() * 6) + 1):
             return False
-        self._say(f"{process.name} fetches {topic}: {process.positions}")
+        self._say("{} fetches {}: {}", process.name, topic, process.positions)
         self._go(process)
         return True
 
@@ -145,7 +175,7 @@ class History:
         process = self._some()
         if process is None or not process.loop.ready:
             return False
-        self._say(f"{process.name} runs")
+        self._say("{} runs", process.name)
         self._go(process)
         return True
 
@@ -154,9 +184,11 @@ class History:
         if process is None or not process.loop.timers:
             return False
         timers = list(process.loop.timers)
-        virtual.clock.ms += int(self.rng.random() * 400)
         timer = timers[int(self.rng.random() * len(timers))]
-        self._say(f"{process.name} timer of {timer.owner}")
+        if self.rng.random() < _PASSED_OVER and timer.owner not in (rest.to_publish(process) or _BUSY):
+            return False
+        virtual.clock.ms += int(self.rng.random() * 400)
+        self._say("{} timer of {}", process.name, timer.owner)
         timer.fire()
         self._go(process)
         return True
@@ -164,12 +196,26 @@ class History:
     def _flush(self) -> bool:
         process = self._some()
         timer = process.loop.timer_of("flush") if process is not None else None
-        if process is None or timer is None:
+        if process is None or timer is None or rest.to_flush(process) is None:
             return False
         virtual.clock.ms += 200
-        self._say(f"{process.name} flushes")
+        self._say("{} flushes", process.name)
         timer.fire()
         self._go(process)
+        return True
+
+    def _close(self) -> bool:
+        """Minutes pass, and one worker gets to closing windows, writing them and letting them go."""
+        process = self._some()
+        if process is None or not process.positions:
+            return False
+        virtual.clock.ms += int(self.rng.random() * 900_000)
+        self._say("{} closes windows", process.name)
+        for owner in _CLOSING:
+            timer = process.loop.timer_of(owner)
+            if timer is not None:
+                timer.fire()
+                self._go(process)
         return True
 
     def _deliver(self) -> bool:
@@ -201,14 +247,13 @@ class History:
         process.requests = [request for request in process.requests if id(request) not in gone]
         for request in answered:
             fate = world.answer(request)
-            if world.say is not None:
-                self._say(f"{process.name} to {target}: {fate}")
+            self._say("{} to {}: {}", process.name, target, fate)
 
     def _rejoin(self) -> bool:
         process = self._some()
         if process is None or process.rejoining or process.taken_number == process.target_number:
             return False
-        self._say(f"{process.name} takes over {sorted(process.target)}")
+        self._say("{} takes over {}", process.name, process.target)
         process.rejoin()
         self._go(process)
         return True
@@ -223,7 +268,7 @@ class History:
         return True
 
     _WEIGHTS: Final[dict[Callable[[History], bool], int]] = {
-        _append: 12,
+        _append: 7,
         _fetch: 40,
         _run: 8,
         _timer: 18,
@@ -231,6 +276,7 @@ class History:
         _deliver: 40,
         _rejoin: 20,
         _wait: 4,
+        _close: 3,
     }
 
     # The end.
@@ -240,6 +286,7 @@ class History:
         late comes all the same: zombies wake up with what they knew, and servers apply what was given up."""
         world, rng = self.world, self.rng
         world.error_rate, world.slow_reads, world.away = 0.0, 0.0, {}
+        world.resting = True
         self._say("-- no more faults")
         share = 0.15
         if (world.late or any(process.paused for process in world.processes)) and rng.random() < 0.5:
@@ -271,7 +318,7 @@ class History:
         """Zombies go on as if nothing had happened, as far as they can; late writes arrive."""
         world = self.world
         for process in [process for process in world.processes if process.paused]:
-            self._say(f"-- {process.name} wakes up")
+            self._say("-- {} wakes up", process.name)
             process.paused = False
             rest.drain(world, process)
             for topic in world.fetched:

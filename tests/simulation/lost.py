@@ -72,7 +72,7 @@ def check_overtaken(world: World, logs: Logs) -> None:
         for begin, chosen in itertools.product(set(log.trims), range(1 << len(holes))):
             out = [(0, begin), *(hole for i, hole in enumerate(holes) if chosen >> i & 1)]
             kept = [r for r in log.everything if not any(first <= r.offset < end for first, end in out)]
-            judged = oracle.judge(topic, kept)
+            judged = oracle.judge(topic, kept, world.measures)
             for until in {-1, *(event.offset for event in judged.counted)}:
                 places = oracle.gather([(log, judged)], lambda _, __, event, until=until: event.offset <= until)  # type: ignore[misc]
                 for place, value in oracle.publish(places).items():

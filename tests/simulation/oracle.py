@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -53,8 +53,9 @@ def _read(topic: str, value: bytes | None) -> tuple[dict[str, Any], int] | str:
         return "malformed"
 
 
-def judge(topic: str, records: Iterable[Any]) -> Judged:
-    """Apply the rules to one log from its beginning; records have offset, timestamp (ms) and value."""
+def judge(topic: str, records: Iterable[Any], measures: Container[str] | None = None) -> Judged:
+    """Apply the rules to one log from its beginning; records have offset, timestamp (ms) and value. `measures`: where
+    events count, None for everywhere."""
     counted: list[Counted] = []
     dead: dict[int, str] = {}
     skipped = 0
@@ -82,13 +83,15 @@ def judge(topic: str, records: Iterable[Any]) -> Judged:
                 skipped += 1
                 continue
             statuses[status] = log_ms
-        counted.append(Counted(record.offset, log_ms - log_ms % 60_000, _places(topic, event, at, highest)))
+        counted.append(Counted(record.offset, log_ms - log_ms % 60_000, _places(topic, event, at, highest, measures)))
         highest = max(highest, at)
     return Judged(counted, dead, skipped)
 
 
-def _places(topic: str, event: dict[str, Any], at: int, highest: int) -> list[tuple[Place, Any, bool]]:
-    given = _GIVES[topic](event)
+def _places(
+    topic: str, event: dict[str, Any], at: int, highest: int, measures: Container[str] | None
+) -> list[tuple[Place, Any, bool]]:
+    given = [each for each in _GIVES[topic](event) if measures is None or each[0][0] in measures]
     found: list[tuple[Place, Any, bool]] = []
     for size, size_ms in _SIZES:
         start = at - at % size_ms
@@ -96,7 +99,8 @@ def _places(topic: str, event: dict[str, Any], at: int, highest: int) -> list[tu
         if end + 600_000 <= highest:
             continue
         found += [((*name, size, start), payload, end <= highest) for name, payload in given]
-    if topic == "cost-events" and event["video_id"] is not None:
+    has_entity = topic == "cost-events" and event["video_id"] is not None
+    if has_entity and (measures is None or "cost_per_video" in measures):
         entity = ("cost_per_video", "video_id", str(event["video_id"]), "all", 0)
         found.append((entity, (event["event_id"].lower(), _e4(event["amount_usd"])), False))
     return found

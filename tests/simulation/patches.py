@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from random import Random
 from typing import Any, Final, NoReturn
 from unittest.mock import patch
 
+import numpy as np
+
+from schemas import internal
 from streamproc import clock as product_clock
 from streamproc.agents import (
     aggregate,
@@ -26,8 +31,9 @@ from streamproc.agents import (
     tasks,
     windows_role,
 )
-from streamproc.windows import recent
-from tests.simulation import virtual
+from streamproc.catalogue import MEASURES, Measure
+from streamproc.windows import recent, source
+from tests.simulation import census, virtual
 from tests.simulation.broker import SimPublisher, SimReader
 from tests.simulation.virtual import ProcessEnded
 from tests.simulation.worker import SimAlerting, SimFollower
@@ -74,6 +80,14 @@ class _NoCounter:
     set = observe = inc
 
 
+def _flatnonzero(values: Any) -> Any:
+    return values.nonzero()[0]
+
+
+def _searchsorted(values: Any, wanted: Any, side: Any = "left") -> Any:
+    return values.searchsorted(wanted, side)
+
+
 def _die(reason: str) -> NoReturn:
     process = virtual.running.process if virtual.running is not None else None
     cause = sys.exc_info()[1]
@@ -95,6 +109,13 @@ def _leave() -> NoReturn:
 
 _REPLACED: Final[tuple[tuple[Any, str, Any], ...]] = (
     (product_clock, "time", virtual.clock),
+    (asyncio, "wait_for", virtual.wait_for),
+    # Nobody asks for all tasks; a set of weak references to them would cost a twentieth of a history.
+    (asyncio.tasks._all_tasks, "add", lambda _: None),  # type: ignore[attr-defined]
+    (internal, "partition_of_window", functools.cache(internal.partition_of_window)),
+    # For three records NumPy's wrappers take longer than what they wrap.
+    (np, "flatnonzero", _flatnonzero),
+    (np, "searchsorted", _searchsorted),
     (windows_role, "Publisher", SimPublisher),
     (windows_role, "AlertAgent", SimAlerting),
     (windows_role, "Follower", SimFollower),
@@ -128,6 +149,8 @@ KNOBS: Final[tuple[tuple[Any, str, tuple[int, ...]], ...]] = (
     (merge_partition, "_MANY_ENTITIES", (0,)),
     (lookup, "_LOAD_KEYS", (1,)),
 )
+#: The share of histories in which all measures of their topics are computed; others have about half of them.
+_ALL_MEASURES: Final = 0.2
 _USUAL: Final = {(module, name): getattr(module, name) for module, name, _ in KNOBS}
 
 
@@ -135,6 +158,20 @@ def turn_knobs(rng: Random) -> None:
     """Draw one history's limits."""
     for module, name, choices in KNOBS:
         setattr(module, name, rng.choice(choices) if rng.random() < 0.15 else _USUAL[module, name])
+
+
+def choose_measures(rng: Random, sources: Collection[str]) -> frozenset[str]:
+    """Draw one history's measures, by name: all take the same way, and fewer leave time for more histories."""
+    chosen = [measure for measure in MEASURES if measure.topic in sources]
+    if rng.random() >= _ALL_MEASURES:
+        some = [measure for measure in chosen if rng.random() < 0.5]
+        chosen = [m for topic in sources for m in [m for m in some if m.topic == topic] or _first(chosen, topic)]
+    source.MEASURES = tuple(chosen)
+    return frozenset(measure.name for measure in chosen)
+
+
+def _first(measures: list[Measure], topic: str) -> list[Measure]:
+    return next([measure] for measure in measures if measure.topic == topic)
 
 
 @contextmanager
@@ -147,10 +184,11 @@ def simulated() -> Iterator[None]:
             for name, value in vars(module).items():
                 if type(value).__module__ == "prometheus_client.metrics":
                     stack.enter_context(patch.object(module, name, _NoCounter()))
-        for module, name, value in _REPLACED:
+        for module, name, value in (*_REPLACED, *census.REPLACED):
             stack.enter_context(patch.object(module, name, value))
         for (module, name), usual in _USUAL.items():
             stack.enter_context(patch.object(module, name, usual))
+        stack.enter_context(patch.object(source, "MEASURES", MEASURES))
         stack.callback(gc.enable)
         # A history's garbage is cyclic; the runner collects it between histories.
         gc.disable()

@@ -51,6 +51,8 @@ def _join_any(self: Window, cell: Cell) -> bool:
 
 
 def _keep_last(self: Known, record: Progress, position: int) -> None:
+    if record.topic.startswith(internal.BESIDE):
+        return
     self.written_at = position
     self.offset, self.tail_hash = record.offset, record.tail_hash
     if record.kind != "progress":

@@ -13,6 +13,8 @@ _ROUNDS: Final = 80
 #: Longer than stage 2 waits for stored cells.
 _ROUND_MS: Final = 2100
 _NOTICED: Final = 3
+#: How often a step is tried in one round: a window is published, then written.
+_TRIES: Final = 3
 #: Timers that fire only where something waits for them; others (clock, refill, reports, retries) fire now and then.
 _OFTEN: Final = frozenset(("flush", "emit", "load", "redis", "clickhouse"))
 
@@ -41,14 +43,15 @@ def to_publish(process: Process) -> Owners | None:
     merge = process.role.merge
     for held in merge.partitions.values():
         if not held.loaded or held.history_due or held.state.dirty or held.state.to_load:
-            return ("load", "emit", "redis", "clickhouse")
-    return ("redis", "clickhouse") if len(merge.redis) or len(merge.clickhouse) else None
+            return ("load", "emit")
+    waiting = [sink.name for sink in (merge.redis, merge.clickhouse) if len(sink)]
+    return tuple(waiting) if waiting else None
 
 
 def unrest(world: World) -> list[str]:
     """What is still to be done."""
     found = []
-    for process in [process for process in world.processes if not process.paused]:
+    for process in _awake(world):
         if process.rejoining or process.taken_number < process.target_number or process.stopping:
             found.append(f"{process.name} has not taken over its partitions")
         elif to_fetch(process) is not None:
@@ -68,26 +71,33 @@ def settle(world: World) -> list[str]:
     least = _NOTICED if "Redis emptied" in world.faults else 1
     for number in range(_ROUNDS):
         virtual.clock.ms += _ROUND_MS
-        for process in [process for process in world.processes if not process.paused]:
-            _advance(world, process, number < least or number % 3 == 0)
+        _round(world, number < least or number % 3 == 0)
         if number + 1 >= least and world.processes and not unrest(world):
             return []
     return unrest(world) or ["no worker is left"]
 
 
-def _advance(world: World, process: Process, is_rare: bool) -> None:
-    """All that one worker can do now, in the order in which it gets furthest."""
-    if process.taken_number < process.target_number:
-        process.rejoin()
-        drain(world, process)
-    if is_rare or process.rejoining or process.stopping:
-        fire(world, process, lambda owner: owner not in _OFTEN)
+def _round(world: World, is_rare: bool) -> None:
+    """All that every worker can do now, in the order in which they get furthest: each step before the next one."""
+    for process in _awake(world):
+        if process.taken_number < process.target_number:
+            process.rejoin()
+            drain(world, process)
+        if is_rare or process.rejoining or process.stopping:
+            fire(world, process, lambda owner: owner not in _OFTEN)
     for due in (to_fetch, to_flush, to_fetch, to_publish):
-        owners = due(process) if process.alive else None
-        if owners is not None:
-            for topic in world.fetched:
-                process.fetch(topic, 1000)
-            fire(world, process, owners.__contains__)
+        for process in _awake(world):
+            for _ in range(_TRIES):
+                owners = due(process) if process.alive else None
+                if owners is None:
+                    break
+                for topic in world.fetched:
+                    process.fetch(topic, 1000)
+                fire(world, process, owners.__contains__)
+
+
+def _awake(world: World) -> list[Process]:
+    return [process for process in world.processes if not process.paused]
 
 
 def fire(world: World, process: Process, is_due: Callable[[str], bool]) -> None:

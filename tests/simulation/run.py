@@ -51,6 +51,7 @@ class Tally:
     events: int = 0
     cpu_s: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
+    contents: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
@@ -61,6 +62,7 @@ class Tally:
         self.events += other.events
         self.cpu_s += other.cpu_s
         self.faults += other.faults
+        self.contents += other.contents
         self.failures += other.failures
 
     def rate(self) -> float:
@@ -71,9 +73,10 @@ class Tally:
         """One line of figures, one of faults."""
         each = f"{self.decisions / max(1, self.histories):.0f} decisions, {self.events / max(1, self.histories):.0f} events"
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in self.faults.most_common())
+        contents = ", ".join(f"{kind} {count:,}" for kind, count in self.contents.most_common())
         return (
             f"{self.histories:,} interleavings ({each} each), {len(self.failures)} failed; "
-            f"{self.rate():,.0f} a minute on one core\nfaults: {kinds}"
+            f"{self.rate():,.0f} a minute on one core\nfaults: {kinds}\nuntil rest: {contents}"
         )
 
 
@@ -116,6 +119,7 @@ def run_seeds(first: int, count: int, plant: str = "", stop_early: bool = False)
                 tally.decisions += world.decisions
                 tally.events += sum(len(log.everything) for log in world.broker.history if log.name[0] in world.sources)
                 tally.faults += Counter(dict(world.faults))
+                tally.contents += world.contents
             if problems:
                 tally.failures.append(shortest(seed, problems, history.decisions if history else 1, plant))
                 if stop_early:

@@ -66,6 +66,15 @@ class Script:
         process.loop.run_ready(1000)
         return len(requests)
 
+    def answer(self, process: Process) -> bool:
+        """The oldest of its requests is answered, and it goes on; False if it has none."""
+        if not process.requests:
+            return False
+        request = process.requests.pop(0)
+        self.world.resolve(request, self.world.apply(request))
+        process.loop.run_ready(1000)
+        return True
+
     def settle(self) -> None:
         """All is read, flushed, merged and written."""
         assert rest.settle(self.world) == []
@@ -74,6 +83,10 @@ class Script:
         """Events of the day, as ClickHouse has it."""
         found = self.world.clickhouse.values.values()
         return sum(v.count for v in found if _is_day_total(v))
+
+    def sources(self) -> set[str]:
+        """The sources of all cells that ClickHouse has."""
+        return {source for parts in self.world.clickhouse.cells.values() for _, source in parts}
 
     def check(self) -> list[str]:
         """What the simulator's own checks have to say."""

@@ -129,3 +129,26 @@ def test_a_position_that_stays_wrong_ends_the_process(script: Script) -> None:
     process.fetch(TOPIC, 1)
     process.loop.run_ready(1000)
     assert "offset 6 came where 0 was due, again and again" in process.loop.ended
+
+
+@pytest.mark.parametrize("answers", range(10))
+def test_a_log_is_the_same_though_retention_comes_amid_its_restore(script: Script, answers: int) -> None:
+    """Whether the record of the snapshot is still there is two questions: where the log begins, and what lies there. With
+    retention between them the log counted as a new one, and who had restored it before had its records under the old."""
+    process = script.start()
+    script.append(6)
+    script.settle()
+    script.world.bury(process)
+    script.append(4)
+    script.world.slow_reads = 1.0
+    process = script.world.start_process()
+    process.widen()
+    process.rejoin()
+    process.loop.run_ready(1000)
+    for _ in range(answers):
+        assert script.answer(process)
+    script.world.broker.logs[TOPIC, 0].trim(8)
+    script.world.slow_reads = 0.0
+    script.settle()
+    assert len(script.sources()) == 1
+    assert script.counted() == 8

@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.plants import PLANTS
 from tests.simulation.run import run_seeds
 
-#: Histories within which a mistake must show. Most need 5 to 250, the two that take a rare order of events about 600.
+#: Histories within which a mistake must show. Most need up to 50, those that take a rare order of events about 800.
 _WITHIN = 2000
 
 

@@ -48,27 +48,33 @@ clock = Clock()
 class Timer:
     """A callback that waits for its time. The scheduler fires timers in any order: real clocks promise no more."""
 
-    __slots__ = ("_args", "_callback", "_loop", "owner")
+    __slots__ = ("_args", "_callback", "_cancelled", "_loop", "owner")
 
     def __init__(self, loop: Loop, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self._loop = loop
         self._callback = callback
         self._args = args
-        task = asyncio.current_task(loop) if running is loop else None  # type: ignore[arg-type]
+        self._cancelled = False
+        task = asyncio.tasks._current_tasks.get(loop) if running is loop else None  # type: ignore[attr-defined]
         self.owner = task.get_name() if task is not None else ""
 
     def cancel(self) -> None:
-        """As asyncio's handles."""
+        """As asyncio's handles: even if its time has come, as long as it did not run."""
+        self._cancelled = True
         self._loop.timers.pop(self, None)
 
     def cancelled(self) -> bool:
         """As asyncio's handles."""
-        return self not in self._loop.timers
+        return self._cancelled
 
     def fire(self) -> None:
         """Its time has come."""
         if self._loop.timers.pop(self, self) is None:
-            self._loop.ready.append((self._callback, self._args))
+            self._loop.ready.append((self._run, ()))
+
+    def _run(self) -> None:
+        if not self._cancelled:
+            self._callback(*self._args)
 
 
 class _Queued:
@@ -164,9 +170,8 @@ class Loop:
         self.tasks.append(task)
         return task
 
-    def get_debug(self) -> bool:
-        """asyncio asks this at every future."""
-        return False
+    #: asyncio asks this at every future: no, and without a Python frame.
+    get_debug = bool
 
     def is_running(self) -> bool:
         """Always, while its process lives."""
@@ -184,3 +189,9 @@ class Loop:
 
 #: Copying a context for every task would cost more than most steps.
 _CONTEXT = contextvars.Context()
+
+
+async def wait_for(work: Any, timeout: float | None) -> Any:
+    """`asyncio.wait_for` as Python 3.12 has it: without a task of its own."""
+    async with asyncio.timeout(timeout):
+        return await work

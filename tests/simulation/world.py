@@ -53,6 +53,9 @@ class World:
         self.decisions = 0
         self.faults: Counter[str] = Counter()
         self.problems: list[str] = []
+        #: What this history contains (census.py) until it comes to rest.
+        self.contents: Counter[str] = Counter()
+        self.resting = False
         self.broker = Broker()
         self.clickhouse = ClickHouse()
         self.redis = Redis()
@@ -80,6 +83,8 @@ class World:
         virtual.clock.begin(_START_MS + int(rng.random() * 2_400_000))
         self.sources = rng.sample(_SHARES, 2 if rng.random() < 0.2 else 1, counts=(9, 7, 4))
         self.sources = list(dict.fromkeys(self.sources))
+        #: Which measures are computed, by name; None for all.
+        self.measures: frozenset[str] | None = None
         #: What workers fetch, one batch a topic.
         self.fetched = (*self.sources, topics.WINDOW_PARTIALS)
         for topic in self.sources:
@@ -150,10 +155,16 @@ class World:
     def bury(self, process: Process) -> None:
         """A process is gone. Some of what it had sent arrives all the same."""
         sent = [request for request in process.requests if not request.is_read]
+        if not self.resting:
+            self.contents["crashes amid writes"] += bool(sent)
+            self.contents["crashes amid a restore"] += process.rejoining
         self.answers = [answer for answer in self.answers if answer[0].future.get_loop() is not process.loop]
         process.vanish()
         for request in sent[: int(self.rng.random() * (len(sent) + 1))]:
-            self.apply(request)
+            if self.rng.random() < 0.5:
+                self.apply(request)
+            else:
+                self.late.append(request)
         self.processes.remove(process)
         self.rebalance()
 
@@ -178,6 +189,8 @@ class World:
 
     def apply(self, request: Request) -> Any:
         """A server takes a request."""
+        if not (request.is_read or self.resting):
+            self.contents[f"writes to {request.target}"] += 1
         return request.apply()
 
     def answer(self, request: Request) -> str:
@@ -221,11 +234,13 @@ class World:
 
     def deliver_answer(self) -> None:
         """A slow answer arrives."""
+        self.contents["answers that came slowly"] += 1
         request, result = self.answers.pop(int(self.rng.random() * len(self.answers)))
         self.resolve(request, result)
 
     def deliver_late(self) -> None:
         """A server applies a write that its client has given up."""
+        self.contents["writes applied late"] += 1
         self.apply(self.late.pop(int(self.rng.random() * len(self.late))))
 
     def source_logs(self) -> list[Log]:
