@@ -14,7 +14,7 @@ from streamproc.config import Settings
 from streamproc.errors import ConfigError
 from streamproc.kafka_topics import ensure_topics
 from tests.support.kafka import start_kafka
-from tests.support.stack import produce, read_all
+from tests.support.stack import produce, read_all, wait_for
 
 pytestmark = pytest.mark.kafka_only("is about Kafka itself")
 
@@ -113,6 +113,7 @@ def test_topics_are_made_when_enough_brokers_have_come(tmp_path: Path) -> None:
     with start_kafka(tmp_path, nodes=3) as kafka:
         settings = Settings(broker_url=kafka.url, partitions=1, replication_factor=3)
         kafka.nodes[2].stop()
+        wait_for("the others know", lambda: kafka.alive() == {1, 2})
         with pytest.raises(ConfigError, match="STREAMPROC_REPLICATION_FACTOR=3"):
             asyncio.run(ensure_topics(settings, timeout_s=1))
 

@@ -23,10 +23,13 @@ def test_group_offsets_set_back_or_ahead_while_workers_are_away_change_nothing(
     assert windows.stop() == 0
     archive.kill()
     stack.produce(events[1500:])
+    moved = {
+        (topic, partition): 0 if number == 0 else end
+        for number, topic in enumerate((*EVENT_TOPICS, "window-partials"))
+        for partition, (_, end) in kafka.bounds(topic).items()
+    }
     for group in ("streamproc-windows", "streamproc-archive"):
-        for number, topic in enumerate((*EVENT_TOPICS, "window-partials")):
-            for partition, (_, end) in kafka.bounds(topic).items():
-                kafka.set_group_offset(group, topic, partition, 0 if number == 0 else end)
+        kafka.set_group_offsets(group, moved)
     second = stack.worker("windows")
     stack.worker("archive")
     check_live(stack, check_windows(stack))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from streamproc.embedded.child import bound_argv
+from tests.support.patience import PATIENCE
 
 _READY = re.compile(r" ready on http://[^ ]*:(\d+) ")
 _PAUSE = 0.02
@@ -74,7 +75,7 @@ def start_clickhouse(
     command += ["--port", str(port), "--data-dir", str(data_dir), *options]
     log = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the server has ended)
     process = _starter.submit(_spawn, bound_argv(command), log).result()
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         ready = _READY.search(_read(log))
         if ready is not None and _answers(int(ready[1])):

@@ -40,8 +40,10 @@ from aiokafka.errors import CommitFailedError, UnknownMemberIdError
 from aiokafka.structs import OffsetAndMetadata
 
 from streamproc.embedded.child import bound_argv
-from streamproc.embedded.kafka.cluster import Cluster, Node, format_node, node_argv, plan_cluster
-from streamproc.embedded.kafka.ready import node_ready
+from streamproc.embedded.kafka.cluster import Cluster, Node, node_argv, plan_cluster
+from streamproc.embedded.kafka.ready import node_ready, nodes_seen_by
+from tests.support.kafka_storage import format_like_the_first
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 from tests.support.server import _starter
 
@@ -76,7 +78,7 @@ class KafkaNode:
         Raises:
             RuntimeError: it ended, or was not ready in time; with the end of its log.
         """
-        format_node(self._cluster, self._node)
+        format_like_the_first(self._cluster, self._node)
         argv = bound_argv(node_argv(self._node))
         self._process = _starter.submit(
             subprocess.Popen, argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -86,7 +88,7 @@ class KafkaNode:
 
     def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Wait until it takes part."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + timeout_s * PATIENCE
         while not _run(lambda: node_ready(self._node)):
             if not self.pid or time.monotonic() > deadline:
                 code = self._process.poll() if self._process is not None else None
@@ -106,7 +108,7 @@ class KafkaNode:
         self.signal(signal.SIGTERM)
         if self._process is not None:
             try:
-                self._process.wait(timeout_s)
+                self._process.wait(timeout_s * PATIENCE)
             except subprocess.TimeoutExpired:
                 self.kill()
 
@@ -176,8 +178,12 @@ class KafkaCluster:
         self.start()
 
     def add_partitions(self, topic: str, total: int) -> None:
-        """Give a topic more partitions: `total` in all."""
+        """Give a topic more partitions: `total` in all; waits until a broker tells clients of them."""
         self._admin(lambda admin: admin.create_partitions({topic: NewPartitions(total)}))
+        deadline = time.monotonic() + 30.0 * PATIENCE
+        while len(self.leaders(topic)) < total:
+            assert time.monotonic() < deadline, f"{topic} has partitions {self.leaders(topic)}, wanted {total}"
+            time.sleep(0.05)
 
     def delete_records(self, topic: str, partition: int, before: int) -> int:
         """Delete the records of a partition before an offset, as retention does; the new first offset."""
@@ -185,19 +191,23 @@ class KafkaCluster:
         return int(self._admin(lambda admin: admin.delete_records({tp: RecordsToDelete(before)}))[tp])
 
     def set_group_offset(self, group: str, topic: str, partition: int, offset: int) -> None:
-        """Commit an offset for a group without members; waits until a killed member's session is over.
+        """One offset of `set_group_offsets`."""
+        self.set_group_offsets(group, {(topic, partition): offset})
+
+    def set_group_offsets(self, group: str, offsets: dict[tuple[str, int], int]) -> None:
+        """Commit offsets for a group without members; waits until a killed member's session is over.
 
         Raises:
             KafkaError: it still has members.
         """
-        tp = TopicPartition(topic, partition)
+        wanted = {TopicPartition(*place): OffsetAndMetadata(offset, "") for place, offset in offsets.items()}
 
         async def act() -> None:
             consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, group_id=group, enable_auto_commit=False)
             await consumer.start()
             try:
-                consumer.assign([tp])
-                await self._commit_when_empty(consumer, {tp: OffsetAndMetadata(offset, "")})
+                consumer.assign(list(wanted))
+                await self._commit_when_empty(consumer, wanted)
             finally:
                 await consumer.stop()
 
@@ -240,6 +250,11 @@ class KafkaCluster:
         """Number of the node that leads each partition, -1 for none."""
         described = self._admin(lambda admin: admin.describe_topics([topic]))
         return {part["partition"]: part["leader"] for part in described[0]["partitions"]}
+
+    def alive(self) -> set[int]:
+        """Numbers of the nodes that a running one knows as alive."""
+        asked = next(node for node in self.nodes if node.pid)
+        return set(_run(lambda: nodes_seen_by(asked._node)))
 
     def in_sync(self, topic: str) -> set[int]:
         """Numbers of the nodes that are in sync for every partition of a topic."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from streamproc.embedded.child import bound_argv
+from tests.support.patience import PATIENCE
 
 # The kernel kills a bound child when the *thread* that forked it ends, so all are forked by one that lives as long as
 # the process; it also lets start() be called where an event loop is running.
@@ -42,7 +43,7 @@ class ServerProcess:
         self._process = subprocess.Popen(
             bound_argv(self._argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + timeout_s * PATIENCE
         while not asyncio.run(self._check()):
             ended = self._process.poll()
             if ended is not None or time.monotonic() > deadline:

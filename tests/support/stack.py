@@ -22,13 +22,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from streamproc.embedded.child import bound_argv
 from tests.support.broker import start_broker
 from tests.support.clickhouse import start_clickhouse
+from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 from tests.support.redis import start_redis
 from tests.support.server import _starter
 from tests.support.truth import Record
 
-#: Deadlines are this many times longer: for machines that do a lot beside the tests.
-PATIENCE = float(os.environ.get("TEST_PATIENCE", "1"))
 EVENT_TOPICS = ("user-events", "video-status", "cost-events")
 
 
@@ -127,7 +126,7 @@ class Stack:
             "STREAMPROC_DATA_DIR": str(directory),
             "STREAMPROC_PARTITIONS": str(partitions),
             "STREAMPROC_REPLICATION_FACTOR": str(nodes),
-            "STREAMPROC_SESSION_TIMEOUT_S": "2",
+            "STREAMPROC_SESSION_TIMEOUT_S": f"{2 * PATIENCE:g}",
             "STREAMPROC_SNAPSHOT_INTERVAL_S": "2",
             **{f"STREAMPROC_{name.upper()}": value for name, value in settings.items()},
         }
@@ -153,7 +152,7 @@ class Stack:
             input=stdin.decode() if stdin is not None else None,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=120 * PATIENCE,
         )
         if check and done.returncode:
             raise AssertionError(f"streamproc {' '.join(args)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
