@@ -25,6 +25,7 @@ log = get_logger("consumer")
 Restorer = Callable[[set[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], int]]]
 
 _SMALL_FETCH = 2000
+_COMMIT_PATIENCE_S = 5.0
 #: An empty answer of the embedded broker has about 80 bytes a partition, and counts them: with less than that asked for,
 #: fetches of an idle worker would follow each other without a pause.
 _FETCH_MIN_BYTES = 256
@@ -52,6 +53,13 @@ class QuickFetchThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # 
         # Records of a transaction that was aborted, or is not over yet, are no events.
         consumer._isolation_level = "read_committed"
         return consumer
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit a hint, or give up: aiokafka tries for ever to commit for a partition that is not there any more."""
+        try:
+            return bool(await asyncio.wait_for(super()._commit(offsets), _COMMIT_PATIENCE_S))
+        except TimeoutError:
+            return False
 
     #: Number of the last seek that was done. Seeks and fetches both run on this thread's loop.
     seek_number = 0

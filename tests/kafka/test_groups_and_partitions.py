@@ -56,3 +56,28 @@ def test_partitions_added_to_a_topic_are_read_without_a_restart(running: Stack, 
     stack.worker("windows")
     stack.produce(messages(53, 500))
     check_windows(stack)
+
+
+def test_topics_lost_and_made_again_with_fewer_partitions(running: Stack, kafka: KafkaCluster) -> None:
+    """The hint for a partition that is gone could never be committed, and who waited for that did not see the new log."""
+    stack = running
+    kafka.add_partitions("cost-events", 6)
+    roles = ("windows", "archive")
+    workers = {role: stack.worker(role) for role in roles}
+    stack.produce(messages(54, 1500))
+    check_windows(stack)
+    check_archive(stack)
+    assert len(kafka.bounds("cost-events")) == 6
+    archived = stack.query("SELECT count() FROM bronze.user_events FINAL")[0][0]
+    wait_for("hints are committed", lambda: ("cost-events", 5) in kafka.group_offsets("streamproc-archive"), 30)
+    stack.lose_log()
+    again = [message for message in messages(55, 600) if message[0] == "user-events"]
+    stack.produce(again)
+
+    def has_all() -> bool:
+        for role in roles:
+            if workers[role].process.poll() is not None:  # it saw another log and ended, as a supervisor expects
+                workers[role] = stack.worker(role, wait=False)
+        return bool(stack.query("SELECT count() FROM bronze.user_events FINAL")[0][0] == archived + len(again))
+
+    wait_for("the archive has the new log", has_all, 60, 0.5)
