@@ -131,13 +131,18 @@ def _alternate(db: duckdb.DuckDBPyConnection) -> Finding:
 
 
 def _costs(db: duckdb.DuckDBPyConnection) -> Finding:
-    """By the video's final total; and where no correction made it smaller, exactly one firing and no more."""
+    """By the video's final total; and where no correction made it smaller, exactly one firing and no more.
+
+    An id that was used again for another amount (in another partition) counts once in the end; before both are joined
+    either may be all that is known.
+    """
     rules = ", ".join(f"('{rule}', {limit})" for rule, limit in _COSTS.items())
     db.execute(f"""
         CREATE OR REPLACE TEMP TABLE dear AS
         SELECT rule, video_id::VARCHAR AS entity, total, limit_e4, lowest >= 0 AS only_grew, highest <= limit_e4 AS never
-        FROM (SELECT video_id, sum(e4) AS total, min(e4) AS lowest, sum(greatest(e4, 0)) AS highest
-              FROM (SELECT video_id, event_id, arg_min(number, (log, off)) AS e4
+        FROM (SELECT video_id, sum(e4) AS total, min(CASE WHEN low = high THEN low ELSE -1 END) AS lowest,
+                     sum(greatest(high, 0)) AS highest
+              FROM (SELECT video_id, event_id, arg_min(number, (log, off)) AS e4, min(number) AS low, max(number) AS high
                     FROM ev WHERE topic = 'cost-events' AND video_id IS NOT NULL GROUP BY ALL) GROUP BY ALL),
              (VALUES {rules}) r (rule, limit_e4)""")
     return of_query(

@@ -131,16 +131,23 @@ class TableGone(Fault):
         table = world.rng.choice(
             ("gold.windows", "gold.entities", "meta.window_sources", "bronze.cost_events", "gold.alerts")
         )
-        await _statement(world, f"RENAME TABLE {table} TO {table}_away")
+        await statement(world, f"RENAME TABLE {table} TO {table}_away")
         try:
             await asyncio.sleep(world.rng.uniform(2.0, 12.0))
         finally:
-            await _statement(world, f"RENAME TABLE {table}_away TO {table}")
+            await statement(world, f"RENAME TABLE {table}_away TO {table}")
 
 
-async def _statement(world: World, sql: str) -> None:
+async def statement(world: World, sql: str) -> str:
+    """Run a statement past the proxy; its answer.
+
+    Raises:
+        AssertionError: ClickHouse refused it.
+    """
     async with aiohttp.ClientSession() as session, session.post(world.clickhouse.url, data=sql) as answer:
-        assert answer.status == 200, f"{sql}: {await answer.text()}"
+        text = await answer.text()
+        assert answer.status == 200, f"{sql}: {text}"
+        return text
 
 
 def faults() -> list[Fault]:
