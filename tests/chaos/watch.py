@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -120,8 +121,11 @@ class Watch:
             self._ends.append((time.monotonic(), {(tp.topic, tp.partition): n - 1 for tp, n in ends.items()}))
             await asyncio.sleep(_POLL_S)
 
-    def behind(self, ago_s: float = KEEPS_UP_S) -> dict[tuple[str, int], int]:
-        """Partitions whose own progress has not reached what was the end of the log `ago_s` ago, with the distance.
+    def behind(
+        self, ago_s: float = KEEPS_UP_S, reached: Mapping[tuple[str, int], int] | None = None
+    ) -> dict[tuple[str, int], int]:
+        """Partitions where `reached` (offsets; own progress without it) is not what was the end of the log `ago_s` ago,
+        with the distance.
 
         Without a fresh look at the ends all are behind.
         """
@@ -131,7 +135,9 @@ class Watch:
         then = next((ends for at, ends in reversed(self._ends) if at <= now - ago_s), {})
         if not ago_s:
             then = self._ends[-1][1]
-        gaps = {name: end - self._at(name) for name, end in then.items()}
+        gaps = {
+            name: end - (self._at(name) if reached is None else reached.get(name, -1)) for name, end in then.items()
+        }
         return {name: gap for name, gap in gaps.items() if gap > 0}
 
     def _at(self, name: tuple[str, int]) -> int:

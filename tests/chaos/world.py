@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+import aiohttp
+
 from tests.chaos.worker import WorkerHandle
 from tests.support.clickhouse_proxy import ClickHouseProxy
 from tests.support.kafka import KafkaCluster
@@ -177,6 +179,17 @@ class World:
     def log(self, event: dict[str, Any]) -> None:
         """Write an event into the journal."""
         self.journal.write(event)
+
+    async def ask(self, sql: str) -> str:
+        """Run a statement in ClickHouse itself, past the proxy; its answer.
+
+        Raises:
+            AssertionError: ClickHouse refused it.
+        """
+        async with aiohttp.ClientSession() as session, session.post(self.clickhouse.url, data=sql) as answer:
+            text = await answer.text()
+            assert answer.status == 200, f"{sql}: {text}"
+            return text
 
     async def until(
         self, what: str, condition: Callable[[], Awaitable[bool] | bool], timeout_s: float, pause_s: float = 0.1

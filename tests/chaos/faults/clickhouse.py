@@ -6,8 +6,6 @@ import asyncio
 import dataclasses
 from typing import Final
 
-import aiohttp
-
 from tests.chaos.fault import CLICKHOUSE, Fault
 from tests.chaos.world import World
 from tests.support import clickhouse_proxy as http
@@ -131,23 +129,11 @@ class TableGone(Fault):
         table = world.rng.choice(
             ("gold.windows", "gold.entities", "meta.window_sources", "bronze.cost_events", "gold.alerts")
         )
-        await statement(world, f"RENAME TABLE {table} TO {table}_away")
+        await world.ask(f"RENAME TABLE {table} TO {table}_away")
         try:
             await asyncio.sleep(world.rng.uniform(2.0, 12.0))
         finally:
-            await statement(world, f"RENAME TABLE {table}_away TO {table}")
-
-
-async def statement(world: World, sql: str) -> str:
-    """Run a statement past the proxy; its answer.
-
-    Raises:
-        AssertionError: ClickHouse refused it.
-    """
-    async with aiohttp.ClientSession() as session, session.post(world.clickhouse.url, data=sql) as answer:
-        text = await answer.text()
-        assert answer.status == 200, f"{sql}: {text}"
-        return text
+            await world.ask(f"RENAME TABLE {table}_away TO {table}")
 
 
 def faults() -> list[Fault]:

@@ -8,7 +8,6 @@ from typing import Final
 from streamproc.config import Settings
 from streamproc.kafka_topics import ensure_topics
 from tests.chaos.fault import EVERYTHING, Fault
-from tests.chaos.faults.clickhouse import statement
 from tests.chaos.faults.processes import graceful
 from tests.chaos.judge import save_log
 from tests.chaos.recovery import at_rest
@@ -127,8 +126,7 @@ async def _has_all(world: World, topic: str, partition: int) -> bool:
     """Whether bronze holds the last record of the partition's log of today; its own word for it is not enough."""
     assert world.cluster is not None
     end = (await asyncio.to_thread(world.cluster.bounds, topic))[partition][1]
-    newest = await statement(
-        world,
+    newest = await world.ask(
         f"SELECT argMax(offset, (kafka_timestamp, offset)) FROM bronze.{topic.replace('-', '_')}"
         f" WHERE partition = {partition} FORMAT TSV",
     )
