@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from schemas import internal
-from schemas.results import SIZES_MS, Cell
+from schemas.redis_keys import ENTITY_TTL_S
+from schemas.results import ALL, SIZES_MS, Cell
 from streamproc.agents.merge_partition import MergePartition
 from streamproc.agents.stores import WindowStore
 from streamproc.clock import now_ms, steady_ms
 from streamproc.config import Settings
 from streamproc.errors import PermanentError, RetryableError
 from streamproc.logs import get_logger
+from streamproc.windows.merge import WindowKey
 
 log = get_logger("lookup")
 
@@ -74,10 +76,20 @@ class Lookup:
         for cell in cells:
             number = internal.partition_of_window(cell.measure, cell.dimension, "", self._settings.partitions)
             by_number.setdefault(number, []).append(cell)
+        await self._ask_for_entities({held.number: held for held in missing if held.from_start}, wall)
         for held in missing:
             held.state.restore(by_number.get(held.number, []), starts, steady_ms())
             held.loaded = True
         self._wake()
+
+    async def _ask_for_entities(self, begun: dict[int, MergePartition], wall: int) -> None:
+        """Have entities looked up that nobody may touch again: nothing else would bring the totals of cells that were
+        stored while the log was lost, and whose values were not."""
+        stored = await self._store.recent_entities(wall - ENTITY_TTL_S * 1000) if begun else []
+        for measure, dimension, value, _, _ in stored:
+            held = begun.get(internal.partition_of_window(measure, dimension, value, self._settings.partitions))
+            if held is not None:
+                held.state.ask_for(WindowKey(measure, dimension, value, ALL, 0), steady_ms())
 
     async def _load_touched(self) -> None:
         for held in list(self._partitions.values()):

@@ -29,6 +29,9 @@ class MergePartition:
     tail: Any = None
     tail_hash: str = ""
     loaded: bool = False
+    #: No record says how far its cells are stored: the log is new, and who died with the old one may have stored cells
+    #: without their values.
+    from_start: bool = False
     #: Whether Redis lacks what was let go: quiet entities, older windows; None (a new owner cannot tell): if it is young.
     history_due: bool | None = None
     reported: int = -1

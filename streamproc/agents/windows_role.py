@@ -172,7 +172,8 @@ class WindowsRole(Role):
             saved = entry.snapshot
             if saved is not None and await self._holds(reader, number, saved.offset, saved.tail_hash):
                 partition.next_offset, partition.tail_hash = saved.offset, saved.tail_hash
-                break
+                return partition
+        partition.from_start = True
         return partition
 
     async def _same_partials(self, reader: LogReader, partition: MergePartition) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Self
 
+from streamproc.agents.log_reader import LogReaders
 from streamproc.agents.publisher import Publisher
 from tests.simulation import virtual
 
@@ -192,3 +193,32 @@ class SimReader:
         log = self._logs[tp]
         end = log.next_offset if stop is None else stop
         return [record for record in log.read(start, len(log.everything)) if record.offset < end]
+
+
+class SimReaders(LogReaders):
+    """The real LogReaders with ours in them, and no more of them than there is to ask: each takes a task."""
+
+    def __init__(self, bootstrap: list[str]) -> None:
+        self._reader = SimReader(bootstrap)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    @property
+    def first(self) -> Any:
+        """One of them."""
+        return self._reader
+
+    async def each(self, work: Callable[[Any, Any], Awaitable[Any]], items: Iterable[Any]) -> list[Any]:
+        """`work(reader, item)` for each item, four at a time."""
+        todo = list(items)
+        if len(todo) < 2:
+            return [await work(self._reader, item) for item in todo]
+        self._readers = [self._reader] * min(_READERS, len(todo))
+        return await super().each(work, todo)
+
+
+_READERS = 4

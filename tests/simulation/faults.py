@@ -145,8 +145,9 @@ def overtaken(world: World) -> bool:
 
     It never comes between what was folded and what was recorded: that is one second of days. And where it passes all
     that was recorded there is a snapshot: else a log's identity is lost, while a zombie of days ago may still have it.
+    Nor does it come while somebody has the log as an empty one and has not fetched since: who fetches is days faster.
     """
-    logs = [log for log in world.source_logs() if log.length]
+    logs = [log for log in world.source_logs() if log.length and not _is_empty_for_some(world, log)]
     if not logs:
         return False
     log = logs[int(world.rng.random() * len(logs))]
@@ -157,6 +158,13 @@ def overtaken(world: World) -> bool:
     log.trim(start)
     world.fault("retention overtakes")
     return True
+
+
+def _is_empty_for_some(world: World, log: Log) -> bool:
+    runtimes = [
+        process.role.aggregator.runtimes.get(log.name) for process in world.processes if process.role is not None
+    ]
+    return log.was_read and any(runtime is not None and runtime.state is None for runtime in runtimes)
 
 
 def _is_known(world: World, log: Log) -> bool:

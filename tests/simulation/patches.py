@@ -34,7 +34,7 @@ from streamproc.agents import (
 from streamproc.catalogue import MEASURES, Measure
 from streamproc.windows import recent, source
 from tests.simulation import census, virtual
-from tests.simulation.broker import SimPublisher, SimReader
+from tests.simulation.broker import SimPublisher, SimReader, SimReaders
 from tests.simulation.virtual import ProcessEnded
 from tests.simulation.worker import SimAlerting, SimFollower
 
@@ -120,6 +120,8 @@ _REPLACED: Final[tuple[tuple[Any, str, Any], ...]] = (
     (windows_role, "AlertAgent", SimAlerting),
     (windows_role, "Follower", SimFollower),
     (windows_role, "LogReader", SimReader),
+    (windows_role, "LogReaders", SimReaders),
+    (restore, "LogReaders", SimReaders),
     (restore, "LogReader", SimReader),
     (log_reader, "LogReader", SimReader),
     (holes, "LogReader", SimReader),

@@ -16,9 +16,9 @@ from tests.simulation.history import History
 from tests.simulation.patches import simulated
 from tests.simulation.plants import PLANTS
 
-_CHUNK = 50
+_CHUNK = 200
 #: Garbage of so many histories is still in the processor's cache.
-_COLLECTED = 10
+_COLLECTED = 40
 
 
 @dataclass(slots=True)

@@ -12,28 +12,29 @@ TOPIC = "user-events"
 
 
 class Script:
-    """A world with one partition of user events (enter `simulated()` first)."""
+    """A world with one partition of an event topic, of user events mostly (enter `simulated()` first)."""
 
-    def __init__(self) -> None:
+    def __init__(self, topic: str = TOPIC) -> None:
         self.world = world = World(seed=0)
         world.error_rate = world.slow_reads = 0.0
         world.log_append_time, world.holes = True, False
-        world.sources, world.fetched = [TOPIC], (TOPIC, "window-partials")
+        world.sources, world.fetched = [topic], (topic, "window-partials")
         for name in [name for name in world.broker.logs if not name[0].startswith(("window-", "dead-"))]:
             world.broker.history.remove(world.broker.logs.pop(name))
-        world.broker.create(TOPIC, 0)
+        world.broker.create(topic, 0)
+        self._topic = topic
         self._events = 0
 
     def append(self, count: int) -> None:
-        """Events of now, each of another user; one by one, a second apart."""
-        log = self.world.broker.logs[TOPIC, 0]
+        """Events of now, each of another user, or a cent for a video; one by one, a second apart."""
+        log = self.world.broker.logs[self._topic, 0]
         for _ in range(count):
             self._events += 1
             virtual.clock.ms += 1000
             event_id = f"{self._events:08x}-0000-4000-8000-000000000000"
             value = (
                 f'{{"event_id":"{event_id}","schema_version":"1.0.0","occurred_at":"{rfc3339(virtual.clock.ms)}",'
-                f'"user_id":{self._events},"activity_type":"a"}}'
+                f'"user_id":{self._events},"activity_type":"a","video_id":1,"component":"voice","amount_usd":"0.01"}}'
             )
             log.append(virtual.clock.ms, b"k", value.encode())
 
@@ -48,7 +49,7 @@ class Script:
 
     def fetch(self, process: Process) -> None:
         """It fetches and folds what is new."""
-        process.fetch(TOPIC, 1000)
+        process.fetch(self._topic, 1000)
         rest.drain(self.world, process)
 
     def fire(self, process: Process, owner: str) -> None:
@@ -87,6 +88,11 @@ class Script:
     def sources(self) -> set[str]:
         """The sources of all cells that ClickHouse has."""
         return {source for parts in self.world.clickhouse.cells.values() for _, source in parts}
+
+    def totals(self) -> dict[str, float | None]:
+        """The cost of each video (by id), as ClickHouse has it."""
+        found = self.world.clickhouse.values.values()
+        return {v.dimension_value: v.value for v in found if v.metric == "cost_per_video_usd"}
 
     def check(self) -> list[str]:
         """What the simulator's own checks have to say."""

@@ -8,15 +8,24 @@ import pytest
 
 from schemas import topics
 from streamproc.agents.holes import MAX_SEEK_BACKS
-from tests.simulation import faults, rest
+from tests.simulation import faults, rest, virtual
 from tests.simulation.patches import simulated
 from tests.simulation.scripted import TOPIC, Script
 
 
 @pytest.fixture
 def script() -> Iterator[Script]:
+    yield from _scripted(TOPIC)
+
+
+@pytest.fixture
+def spending() -> Iterator[Script]:
+    yield from _scripted(topics.COST_EVENTS)
+
+
+def _scripted(topic: str) -> Iterator[Script]:
     with simulated():
-        made = Script()
+        made = Script(topic)
         yield made
         for process in made.world.processes:
             process.loop.kill()
@@ -152,3 +161,24 @@ def test_a_log_is_the_same_though_retention_comes_amid_its_restore(script: Scrip
     script.settle()
     assert len(script.sources()) == 1
     assert script.counted() == 8
+
+
+def test_a_total_is_shown_though_worker_and_log_die_between_its_cells_and_its_value(spending: Script) -> None:
+    """ClickHouse has taken the cells of a video's cost, the worker is killed before it sends the total, and the broker
+    loses its log (a machine that goes down with the embedded one): no cell is read again, and nobody touches the video."""
+    process = spending.start()
+    spending.settle()
+    virtual.clock.ms += 600_000  # a young Redis is filled with all that is stored
+    spending.append(1)
+    spending.fetch(process)
+    spending.fire(process, "flush")
+    while not any(key[3] == "all" for key in spending.world.clickhouse.cells):
+        if not spending.answer(process):
+            spending.fire(process, "emit")
+    assert not spending.totals()
+    spending.world.processes.remove(process)
+    process.vanish()
+    assert faults.lose_broker(spending.world)
+    spending.start()
+    spending.settle()
+    assert spending.totals() == {"1": 0.01}
