@@ -22,6 +22,8 @@ K = TypeVar("K", bound=Hashable)
 
 _MAX_PAUSE_S: Final = 5.0
 _BLOCKED_PAUSE_S: Final = 15.0
+#: While a sink is down, each try builds so many values: enough to see whether it is back, and no stall for what goes on.
+_TRIED_KEYS: Final = 100
 
 
 class Handover(Generic[K]):
@@ -69,6 +71,10 @@ class Handover(Generic[K]):
         self._idle.clear()
         self._wake.set()
 
+    def drop(self, key: K) -> None:
+        """Its owner brings this key's value to the sink some other way."""
+        self.pending.pop(key, None)
+
     def retry(self) -> None:
         """The sink is said to be back: a pause after a failure ends now."""
         self._retry.set()
@@ -105,7 +111,8 @@ class Handover(Generic[K]):
             await asyncio.wait_for(self._retry.wait(), pause)
 
     async def _write_some(self) -> bool:
-        keys = [key for key, _ in zip(self.pending, range(self._max_keys), strict=False)]
+        most = self._max_keys if self.up else min(self._max_keys, _TRIED_KEYS)
+        keys = [key for key, _ in zip(self.pending, range(most), strict=False)]
         for key in keys:
             del self.pending[key]
             self.inflight[key] = None

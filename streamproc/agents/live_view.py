@@ -46,6 +46,8 @@ class LiveView:
         self._redis = redis
         self._rolls: list[MetricValue] = []
         self._is_young: bool | None = None
+        #: Whether Redis did not answer when it was last asked.
+        self.away = False
         #: Redis' clock (epoch ms) minus our steady one; None until Redis has answered once.
         self._offset_ms: int | None = None
         self._load_not_before = 0.0
@@ -58,18 +60,18 @@ class LiveView:
 
     async def check_loop(self) -> None:
         """Once a second: is Redis back, and does it still hold what was written? An emptied one is filled again."""
-        known, away = "", False
+        known = ""
         while True:
             await asyncio.sleep(_CHECK_S)
             try:
                 seen = await self._live.instance()
             except (RetryableError, PermanentError):
                 # The hand-over reports that Redis is away; it is asked again in a second.
-                away = True
+                self.away = True
                 continue
             self._offset_ms = seen.now_ms - steady_ms()
-            if away:
-                away = False
+            if self.away:
+                self.away = False
                 self._redis.retry()
             if seen.name != known and (known or seen.is_young):
                 if monotonic() - self._refilled_at < _REFILL_INTERVAL_S:
@@ -111,29 +113,52 @@ class LiveView:
             RetryableError, PermanentError: ClickHouse is away; call again.
         """
         now = self.now_ms()
-        if self._is_young is None or now is None or monotonic() < self._load_not_before:
+        if self._is_young is None or now is None or self.away or monotonic() < self._load_not_before:
             return
-        due = []
+        due = {}
         for held in self._partitions.values():
             if held.history_due is None:
                 held.history_due = self._is_young
             if held.history_due and held.loaded:
-                due.append(held)
-        if due:
-            await self._load_entities({held.number: held for held in due}, now)
-            for held in due:
-                if not await self._load_series(held, now):
-                    # Redis went again: what is missing stays due.
-                    self._load_not_before = monotonic() + _CHECK_S
-                    return
+                due[held.number] = held
+                # Before it begins: what is let go meanwhile makes it due once more.
                 held.history_due = False
+        done = not due
+        try:
+            done = done or await self._load_all(due, now)
+        finally:
+            if not done:
+                self._load_not_before = monotonic() + _CHECK_S
+                for held in due.values():
+                    held.history_due = True
 
-    async def _load_entities(self, due: Mapping[int, MergePartition], now: int) -> None:
-        """Totals that would still be there, though their entities are quiet now."""
-        for measure, dimension, value, _, _ in await self._store.recent_entities(now - ENTITY_TTL_S * 1000):
-            found = due.get(internal.partition_of_window(measure, dimension, value, self._count))
-            if found is not None:
-                found.state.ask_for(WindowKey(measure, dimension, value, ALL, 0), steady_ms())
+    async def _load_all(self, due: Mapping[int, MergePartition], now: int) -> bool:
+        """False if Redis went again."""
+        for held in due.values():
+            if not await self._load_series(held, now):
+                return False
+        return await self._load_entities(due, now)
+
+    async def _load_entities(self, due: Mapping[int, MergePartition], now: int) -> bool:
+        """Totals that would still be there; who holds one writes it himself. False if Redis does not take them."""
+        async for values in self._store.entities(now - ENTITY_TTL_S * 1000):
+            lost = []
+            for value in values:
+                key = WindowKey(metric_named(value.metric).measure, value.dimension, value.dimension_value, ALL, 0)
+                held = due.get(internal.partition_of_window(*key[:3], self._count))
+                if held is not None and key not in held.state.windows:
+                    lost.append(value)
+            if not await self._written(lost):
+                return False
+        return True
+
+    async def _written(self, values: list[MetricValue]) -> bool:
+        try:
+            await self._live.write(values)
+        except (RetryableError, PermanentError):
+            # The hand-over reports it.
+            return False
+        return True
 
     async def _load_series(self, held: MergePartition, now: int) -> bool:
         """Windows that a series still shows, though they are final and were let go; False if Redis does not take them."""
@@ -148,10 +173,7 @@ class LiveView:
         for size, size_ms in SIZES_MS.items():
             kept = SERIES_LENGTH[size]
             async for values in self._store.series(ours, size, now - max(kept * size_ms, _SPARSE_MS), kept):
-                try:
-                    await self._live.write(values)
-                except (RetryableError, PermanentError):
-                    # The hand-over reports it.
+                if not await self._written(values):
                     return False
                 for value in values:
                     name = (metric_named(value.metric).measure, value.dimension, value.dimension_value, size)

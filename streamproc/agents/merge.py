@@ -58,7 +58,7 @@ class MergeAgent:
         self._live = live
         self._judge = judge
         self.redis: Handover[tuple[int, WindowKey]] = Handover(
-            "redis", self._write_live, max_keys=2000, min_interval_s=0.0
+            "redis", self._write_live, max_keys=2000, min_interval_s=0.0, on_confirmed=self._shown
         )
         self.clickhouse: Handover[tuple[int, WindowKey]] = Handover(
             "clickhouse",
@@ -185,7 +185,7 @@ class MergeAgent:
             held = self.partitions.get(number)
             window = held.state.windows.get(key) if held is not None else None
             if window is not None:
-                self._writing[number, key] = changed = list(window.changed_cells.values())
+                self._writing[number, key] = changed = [cell for cell, _ in window.changed.values()]
                 cells += changed
         await self._store.write(cells, self._values(names))
         passing("after_clickhouse")
@@ -199,10 +199,19 @@ class MergeAgent:
                 continue
             for cell in written:
                 part = (cell.start_ms, cell.source)
-                if window.changed_cells.get(part) is cell:
-                    del window.changed_cells[part]
-                    window.changed_at.pop(part, None)
+                if part in window.changed and window.changed[part][0] is cell:
+                    del window.changed[part]
         self._writing = {}
+
+    def _shown(self, names: list[tuple[int, WindowKey]]) -> None:
+        """Totals that wait for a ClickHouse that is away are many: only what is needed of them is kept."""
+        if self.clickhouse.up:
+            return
+        for number, key in names:
+            held = self.partitions.get(number)
+            window = held.state.windows.get(key) if held is not None and key.size == ALL else None
+            if window is not None:
+                window.drop_published()
 
     async def clock_loop(self) -> None:
         """Once a second: final windows, quiet metrics rolled into their new window, windows let go."""
@@ -221,8 +230,15 @@ class MergeAgent:
     def _let_go(self, held: MergePartition, now: int) -> None:
         for key in held.settled(now):
             name = (held.number, key)
-            if name not in self.redis and name not in self.clickhouse:
-                held.state.forget(key)
+            if name in self.clickhouse:
+                continue
+            if name in self.redis:
+                if key.size != ALL or not self.live_view.away:
+                    continue
+                # There is no end of new entities, and ClickHouse has this one: from there it comes when Redis is back.
+                self.redis.drop(name)
+                held.history_due = True
+            held.state.forget(key)
 
     async def emit_now(self) -> None:
         """Publish everything that changed, for a graceful end."""

@@ -57,13 +57,13 @@ class MergePartition:
             for key, window in windows.items()
             if (now_ms - window.touched_at_ms > idle_ms if key.size == ALL else window.status != OPEN)
             and window.complete
-            and not window.changed_cells
+            and not window.changed
             and key not in self.state.dirty
         ]
 
     def stored_until(self) -> int:
         """The first offset of window-partials whose cells are not surely in ClickHouse."""
-        first = min((at for w in self.state.windows.values() for at in w.changed_at.values()), default=self.next_offset)
+        first = min((at for w in self.state.windows.values() for _, at in w.changed.values()), default=self.next_offset)
         # Only ends of batches are remembered with their identity: go back to the last one at or before it.
         return max((offset + 1 for offset, _ in self.passed if offset < first), default=self.reported)
 

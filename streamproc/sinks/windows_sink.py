@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from schemas.results import ALL, SIZES_MS, Cell, MetricValue
+from schemas.results import ALL, OPEN, SIZES_MS, Cell, MetricValue
+from streamproc.catalogue import METRICS, measure_of
 from streamproc.failpoints import passing
 from streamproc.sinks.clickhouse_client import ClickHouse
 from streamproc.sinks.native_block import DATETIME_MS, blobs, block, integers, nullable_floats, texts
@@ -40,14 +41,19 @@ _ENTITY_COLUMNS: Final = ("metric", "entity", "value", "count", "sum_e4", "versi
 _SELECT_CELLS: Final = f"SELECT {', '.join(_CELL_COLUMNS)} FROM meta.window_sources FINAL WHERE "  # noqa: S608
 # The partition is a function of the key, so that FINAL need not merge across partitions.
 _FINAL: Final = " SETTINGS do_not_merge_across_partitions_select_final = 1"
+#: Of which entity each metric of totals is. Another release may have stored others: they are left alone.
+_ENTITY_OF: Final = {m.name: measure_of(m.measure).entity for m in METRICS if measure_of(m.measure).entity}
 #: Values read at once to fill Redis: some ms of the event loop.
-_SERIES_PAGE: Final = 5000
+_PAGE: Final = 5000
 _SELECT_SERIES: Final = """
 SELECT metric, dimension, dimension_value, toUnixTimestamp(window_start) AS start_s, value, count, sum_e4, status, late,
        version, toUnixTimestamp64Milli(updated_at) AS updated_ms
 FROM gold.windows FINAL WHERE {where}
 ORDER BY metric, dimension, dimension_value, start_s DESC
 LIMIT {newest} BY metric, dimension, dimension_value LIMIT {page}"""
+_SELECT_ENTITIES: Final = """
+SELECT metric, entity, value, count, sum_e4, version, toUnixTimestamp64Milli(updated_at) AS updated_ms
+FROM gold.entities FINAL WHERE {where} ORDER BY metric, entity LIMIT {page}"""
 
 
 class WindowsSink:
@@ -105,17 +111,20 @@ class WindowsSink:
         names = ",".join(_text(measure) for measure in measures)
         return await self._select((f"measure IN ({names}) AND " if names else "") + f"({by_size})")
 
-    async def recent_entities(self, since_ms: int) -> list[CellKey]:
-        """Keys of the entities that have a cell whose start is at or after the given epoch ms.
+    async def entities(self, since_ms: int) -> AsyncIterator[list[MetricValue]]:
+        """The stored totals that were published at or after the given epoch ms, in pages.
 
         Raises:
             RetryableError, PermanentError: with a reason.
         """
-        rows = await self._clickhouse.rows(
-            "SELECT DISTINCT measure, dimension, dimension_value FROM meta.window_sources"  # noqa: S608 (a constant and an integer)
-            f" WHERE size = '{ALL}' AND start_ms >= {int(since_ms)}"
-        )
-        return [(*row, ALL, 0) for row in rows]
+        names, since, after = ",".join(map(_text, _ENTITY_OF)), max(0, int(since_ms)), ""
+        while True:
+            where = f"metric IN ({names}) AND updated_at >= fromUnixTimestamp64Milli({since}){after}"
+            rows = await self._clickhouse.rows(_SELECT_ENTITIES.format(where=where, page=_PAGE))
+            yield [_total(row) for row in rows]
+            if len(rows) < _PAGE:
+                return
+            after = f" AND (metric, entity) > {_tuple(rows[-1][:2])}"
 
     async def series(
         self, of: Collection[tuple[str, str]], size: str, since_ms: int, newest: int
@@ -130,10 +139,10 @@ class WindowsSink:
         where = f"window = {_text(size)} AND window_start >= {max(0, since_ms // 1000)} AND (metric, dimension) IN ({names})"
         after = ""
         while names:
-            sql = _SELECT_SERIES.format(where=where + after, newest=newest, page=_SERIES_PAGE)
+            sql = _SELECT_SERIES.format(where=where + after, newest=newest, page=_PAGE)
             rows = await self._clickhouse.rows(sql + _FINAL)
             yield [_value(size, row) for row in rows]
-            if len(rows) < _SERIES_PAGE:
+            if len(rows) < _PAGE:
                 return
             # What is left of the last one comes again as if it were new: more of it than wanted, and never less.
             *key, start_s = rows[-1][:4]
@@ -213,6 +222,13 @@ def _value(size: str, row: Sequence[Any]) -> MetricValue:
     end = start + SIZES_MS[size]
     return MetricValue(
         metric, size, dimension, dimension_value, start, end, value, count, sum_e4, status, late, version, updated_ms
+    )
+
+
+def _total(row: Sequence[Any]) -> MetricValue:
+    metric, entity, value, count, sum_e4, version, updated_ms = row
+    return MetricValue(
+        metric, ALL, _ENTITY_OF[metric], entity, 0, 0, value, count, sum_e4, OPEN, 0, version, updated_ms
     )
 
 

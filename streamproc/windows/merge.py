@@ -16,8 +16,14 @@ from streamproc.windows.accumulators import load_accumulator, new_accumulator
 from streamproc.windows.formulas import FORMULAS
 
 _UNKNOWN: Final = 2**62
+#: Version, whether it was complete, the values.
+_NOT_PUBLISHED: Final[tuple[int, bool, list[MetricValue]]] = (-1, False, [])
 #: Another release can have stored or sent cells of measures that this one does not have: they are left alone.
 _MEASURES: Final = frozenset(measure.name for measure in MEASURES)
+
+
+Part = tuple[int, str]
+"""Which cell of a window: its start (epoch ms; several for entity totals) and its source."""
 
 
 class WindowKey(NamedTuple):
@@ -53,8 +59,7 @@ class Window:
     __slots__ = (
         "_cells",
         "_published",
-        "changed_at",
-        "changed_cells",
+        "changed",
         "complete",
         "seen_at_ms",
         "status",
@@ -62,11 +67,10 @@ class Window:
     )
 
     def __init__(self, complete: bool, now_ms: int) -> None:
-        self._cells: dict[tuple[int, str], tuple[int, Any, bytes]] = {}
-        self._published: tuple[int, bool, list[MetricValue]] = (-1, False, [])
-        #: Cells that are not stored yet, and the offset in `window-partials` from which each can be read again.
-        self.changed_cells: dict[tuple[int, str], Cell] = {}
-        self.changed_at: dict[tuple[int, str], int] = {}
+        self._cells: dict[Part, tuple[int, Any, bytes]] = {}
+        self._published = _NOT_PUBLISHED
+        #: Cells that are not stored yet, each with the offset in `window-partials` from which it can be read again.
+        self.changed: dict[Part, tuple[Cell, int]] = {}
         self.complete = complete
         self.status = OPEN
         self.seen_at_ms = now_ms
@@ -100,8 +104,16 @@ class Window:
             self._published = (version, self.complete, _values(self, key, version, now_ms))
         return self._published[2]
 
+    def drop_published(self) -> None:
+        """Compute the values anew when they are asked for again: kept, they are a fifth of what a total takes."""
+        self._published = _NOT_PUBLISHED
+
     def folded(self, kind: str) -> Any:
-        """All cells in one accumulator, oldest part first (so that an id's first amount wins)."""
+        """All cells in one accumulator, oldest part first (so that an id's first amount wins); nobody changes it."""
+        if len(self._cells) == 1:
+            # Nearly all totals: very many are held while a store is away, and an accumulator is larger than its bytes.
+            ((_, acc, data),) = self._cells.values()
+            return load_accumulator(kind, data) if acc is None else acc
         total = new_accumulator(kind)
         for part in sorted(self._cells):
             version, acc, data = self._cells[part]
@@ -136,8 +148,7 @@ class MergeState:
                 window = self._open(key, now_ms)
             if window.join(cell):
                 news += 1
-                window.changed_cells[cell.start_ms, cell.source] = cell
-                window.changed_at[cell.start_ms, cell.source] = offset
+                window.changed[cell.start_ms, cell.source] = cell, offset
                 window.touched_at_ms = now_ms
                 if window.status == FINAL:
                     window.status = CORRECTED
@@ -244,11 +255,6 @@ class MergeState:
                 )
         return rolled
 
-    def ask_for(self, key: WindowKey, now_ms: int) -> None:
-        """Have a window loaded that nobody touched."""
-        if key.measure in _MEASURES and key not in self.windows:
-            self._open(key, now_ms)
-
     def note_quiet(self, live: tuple[str, str, str, str], start_ms: int) -> None:
         """Have the clock roll a metric of which only the store knows: `live` is (measure, dimension, value, size)."""
         self.newest.setdefault(live, start_ms)
@@ -260,7 +266,7 @@ class MergeState:
     def new_log(self) -> None:
         """`window-partials` is a new log: what is held stays right, but cannot be read again from there."""
         for window in self.windows.values():
-            window.changed_at = dict.fromkeys(window.changed_at, -1)
+            window.changed = {part: (cell, -1) for part, (cell, _) in window.changed.items()}
 
     def forget(self, key: WindowKey) -> None:
         """Let a window go that is final (or an idle entity) and stored everywhere."""

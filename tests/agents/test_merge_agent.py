@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from schemas import internal
-from schemas.results import FINAL, SIZES_MS, Cell, MetricValue
+from schemas.results import ALL, FINAL, SIZES_MS, Cell, MetricValue
 from streamproc.agents.merge import MergeAgent
 from streamproc.agents.merge_partition import MergePartition
 from streamproc.clock import now_ms
@@ -50,9 +50,10 @@ class Store:
         self._check()
         return self.cells
 
-    async def recent_entities(self, since_ms: int) -> list[Any]:
+    async def entities(self, since_ms: int) -> AsyncIterator[list[MetricValue]]:
         self._check()
-        return []
+        newest = {(v.metric, v.dimension_value): v for v in self.values if v.size == ALL}
+        yield [value for value in newest.values() if value.updated_at_ms >= since_ms]
 
     async def series(
         self, of: Collection[tuple[str, str]], size: str, since_ms: int, newest: int

@@ -100,15 +100,15 @@ class SimStore:
         cells: list[Cell] = await self._process.request("clickhouse", read, is_read=True)
         return cells
 
-    async def recent_entities(self, since_ms: int) -> list[WindowName]:
-        """Entities with a part since then."""
+    async def entities(self, since_ms: int) -> AsyncIterator[list[MetricValue]]:
+        """Totals that were published since then."""
 
-        def read() -> list[WindowName]:
-            found = self._world.clickhouse.cells
-            return [key for key, parts in found.items() if key[3] == ALL and any(at >= since_ms for at, _ in parts)]
+        def read() -> list[MetricValue]:
+            found = self._world.clickhouse.values.items()
+            return [value for key, value in found if key[3] == ALL and value.updated_at_ms >= since_ms]
 
-        keys: list[WindowName] = await self._process.request("clickhouse", read, is_read=True)
-        return keys
+        values: list[MetricValue] = await self._process.request("clickhouse", read, is_read=True)
+        yield values
 
     async def series(
         self, of: Collection[tuple[str, str]], size: str, since_ms: int, newest: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
 import pytest
 
 from schemas.results import Cell, MetricValue
@@ -144,7 +145,7 @@ def test_series_come_back_in_pages_as_they_were_written(
     clickhouse_server: ClickHouseHandle, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Newest version, of the metrics and dimensions that are asked for, from a start on; odd texts survive."""
-    monkeypatch.setattr(windows_sink, "_SERIES_PAGE", 3)
+    monkeypatch.setattr(windows_sink, "_PAGE", 3)
     dims = [{}, *({"dimension": "d", "dimension_value": text} for text in ("it's", "\\ü", "z"))]
     values = [
         value(name, 2**60 + n, None if n == 3 else n / 7, START + n * MINUTE, sum_e4=n, late=n, **dim)
@@ -162,7 +163,7 @@ def test_series_come_back_in_pages_as_they_were_written(
         assert [page async for page in sink.series([], "1m", 0, 99)] == []
         (first, *_) = pages
         assert [each.window_start_ms for each in first] == [START + n * MINUTE for n in (4, 3, 2)]
-        monkeypatch.setattr(windows_sink, "_SERIES_PAGE", 100)
+        monkeypatch.setattr(windows_sink, "_PAGE", 100)
         (newest,) = [page async for page in sink.series(of, "1m", 0, 2)]
         assert sorted(newest, key=_place) == [each for each in sorted(values, key=_place) if each.late > 2]
         return [each for page in pages for each in page]
@@ -170,6 +171,32 @@ def test_series_come_back_in_pages_as_they_were_written(
     found = with_clickhouse(clickhouse_server.url, act)
     wanted = [each for each in values if each.window_start_ms > START]
     assert sorted(found, key=_place) == sorted(wanted, key=_place)
+
+
+def test_totals_come_back_in_pages_as_they_were_written(
+    clickhouse_server: ClickHouseHandle, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest version of each once, whatever the page; not those that are older, nor a metric of another release."""
+    monkeypatch.setattr(windows_sink, "_PAGE", 3)
+
+    def total(entity: str, version: int, metric: str = "cost_per_video_usd", at_ms: int = START + 10) -> MetricValue:
+        made = value(metric, version, version / 10, version, size="all", dimension="video_id", sum_e4=version * 1000)
+        return msgspec.structs.replace(
+            made, dimension_value=name + entity, window_start_ms=0, window_end_ms=0, updated_at_ms=at_ms
+        )
+
+    newest = [total(entity, 7) for entity in ("'", "\\", "a", "b", "c", "d", "ü")]
+    others = [total("a", 3), total("old", 1, at_ms=START + 9), total("z", 1, metric=name)]
+
+    async def act(clickhouse: ClickHouse) -> list[MetricValue]:
+        sink = WindowsSink(clickhouse)
+        await sink.write([], [*newest, *others])
+        pages = [page async for page in sink.entities(START + 10)]
+        assert all(len(page) == 3 for page in pages[:-1])
+        return [total for page in pages for total in page if total.dimension_value.startswith(name)]
+
+    found = with_clickhouse(clickhouse_server.url, act)
+    assert sorted(found, key=lambda each: each.dimension_value) == sorted(newest, key=lambda each: each.dimension_value)
 
 
 def _place(each: MetricValue) -> tuple[str, str, int]:
