@@ -24,6 +24,9 @@ class WindowStore(Protocol):
     async def load_since(self, starts: Mapping[str, int]) -> list[Cell]:
         """Stored cells of all windows with `start >= starts[size]`."""
 
+    async def recent_entities(self, since_ms: int) -> list[StoreKey]:
+        """Entities with an event since then (log time, epoch ms)."""
+
     def entities(self, since_ms: int) -> AsyncIterator[list[MetricValue]]:
         """The stored totals that changed since then (wall clock, epoch ms), in pages."""
 

@@ -111,6 +111,18 @@ class WindowsSink:
         names = ",".join(_text(measure) for measure in measures)
         return await self._select((f"measure IN ({names}) AND " if names else "") + f"({by_size})")
 
+    async def recent_entities(self, since_ms: int) -> list[CellKey]:
+        """Keys of the entities that have a cell whose start is at or after the given epoch ms.
+
+        Raises:
+            RetryableError, PermanentError: with a reason.
+        """
+        rows = await self._clickhouse.rows(
+            "SELECT DISTINCT measure, dimension, dimension_value FROM meta.window_sources"  # noqa: S608 (a constant and an integer)
+            f" WHERE size = '{ALL}' AND start_ms >= {int(since_ms)}"
+        )
+        return [(*row, ALL, 0) for row in rows]
+
     async def entities(self, since_ms: int) -> AsyncIterator[list[MetricValue]]:
         """The stored totals that were published at or after the given epoch ms, in pages.
 

@@ -255,6 +255,11 @@ class MergeState:
                 )
         return rolled
 
+    def ask_for(self, key: WindowKey, now_ms: int) -> None:
+        """Have a window loaded that nobody touched."""
+        if key.measure in _MEASURES and key not in self.windows:
+            self._open(key, now_ms)
+
     def note_quiet(self, live: tuple[str, str, str, str], start_ms: int) -> None:
         """Have the clock roll a metric of which only the store knows: `live` is (measure, dimension, value, size)."""
         self.newest.setdefault(live, start_ms)

@@ -50,6 +50,10 @@ class Store:
         self._check()
         return self.cells
 
+    async def recent_entities(self, since_ms: int) -> list[Any]:
+        self._check()
+        return []
+
     async def entities(self, since_ms: int) -> AsyncIterator[list[MetricValue]]:
         self._check()
         newest = {(v.metric, v.dimension_value): v for v in self.values if v.size == ALL}

@@ -100,6 +100,16 @@ class SimStore:
         cells: list[Cell] = await self._process.request("clickhouse", read, is_read=True)
         return cells
 
+    async def recent_entities(self, since_ms: int) -> list[WindowName]:
+        """Entities with a part since then."""
+
+        def read() -> list[WindowName]:
+            found = self._world.clickhouse.cells
+            return [key for key, parts in found.items() if key[3] == ALL and any(at >= since_ms for at, _ in parts)]
+
+        keys: list[WindowName] = await self._process.request("clickhouse", read, is_read=True)
+        return keys
+
     async def entities(self, since_ms: int) -> AsyncIterator[list[MetricValue]]:
         """Totals that were published since then."""
 
