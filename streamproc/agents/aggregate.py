@@ -132,6 +132,8 @@ class Aggregator:
             return []
         if hole.deleted and runtime.state is not None:
             LOST_OFFSETS.labels(runtime.topic).inc(hole.deleted)
+            # Saved with the next flush: a restart from before the hole would count the same offsets as lost once more.
+            runtime.save_due_s = 0.0
             log.error(
                 "records were deleted before they were read",
                 topic=runtime.topic,
