@@ -24,6 +24,8 @@ MAX_INSERT_BYTES: Final = 16 * 1024 * 1024
 MIN_INTERVAL_S: Final = 1.0
 #: An insert costs ClickHouse about 30 ms whatever its size: a busy server gets fewer and larger ones.
 MAX_SHARE: Final = 0.08
+#: One insert that took long (a server that stood still) is no reason for minutes without any.
+MAX_INTERVAL_S: Final = 10.0
 
 
 class BronzeStore(Protocol):
@@ -116,17 +118,16 @@ class ArchiveQueues:
             await queue.wake.wait()
             queue.wake.clear()
             while queue.batches:
-                began = monotonic()
                 items, size = self._take(queue)
                 if topic == topics.DEAD_LETTERS:
                     records = [record for item in items for record in item]
-                    await self.retried(topic, self._dead_letters.write, records)
+                    _, spent = await self._timed(topic, self._dead_letters.write, records)
                     count = len(records)
                 elif isinstance(items[0], Condemned):
-                    await self.retried(topic, self._bronze.condemn, items[0])
+                    _, spent = await self._timed(topic, self._bronze.condemn, items[0])
                     count = 0
                 else:
-                    await self.retried(topic, self._bronze.write, items)
+                    _, spent = await self._timed(topic, self._bronze.write, items)
                     count = sum(len(item.offsets) for item in items)
                 passing("after_bronze")
                 ARCHIVED.labels(topic).inc(count)
@@ -134,8 +135,8 @@ class ArchiveQueues:
                 self._measure_room()
                 self._on_progress()
                 if queue.size < MAX_INSERT_BYTES:
-                    spent = monotonic() - began
-                    await asyncio.sleep(max(MIN_INTERVAL_S, spent / MAX_SHARE) - spent)
+                    interval = min(max(MIN_INTERVAL_S, spent / MAX_SHARE), MAX_INTERVAL_S)
+                    await asyncio.sleep(max(0.0, interval - spent))
             queue.idle.set()
 
     @staticmethod
@@ -153,8 +154,13 @@ class ArchiveQueues:
 
     async def retried(self, topic: str, call: Any, *args: Any) -> Any:
         """The same call until ClickHouse takes it: the same batch, so that its token stays the same."""
+        return (await self._timed(topic, call, *args))[0]
+
+    async def _timed(self, topic: str, call: Any, *args: Any) -> tuple[Any, float]:
+        """As `retried`, and how many seconds the call took that came through."""
         attempt = 0
         while True:
+            began = monotonic()
             try:
                 result = await call(*args)
             except (RetryableError, PermanentError) as error:
@@ -174,4 +180,4 @@ class ArchiveQueues:
                     log.warning("ClickHouse takes records again", topic=topic)
                 self.failing = ""
                 SINK_UP.labels("bronze").set(1)
-                return result
+                return result, monotonic() - began

@@ -31,7 +31,8 @@ class Handover(Generic[K]):
 
     `write(keys)` builds what is newest for these keys and writes it; it raises RetryableError or PermanentError.
     `on_confirmed(keys)` is told what was written. Writes begin at least `min_interval_s` apart, and take at most
-    `max_share` of the time, so that a sink with a high fixed cost gets fewer and larger ones when it is busy.
+    `max_share` of the time, so that a sink with a high fixed cost gets fewer and larger ones when it is busy; but after
+    `max_interval_s` the next one begins, however long one took.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Handover(Generic[K]):
         max_keys: int,
         min_interval_s: float,
         max_share: float = 1.0,
+        max_interval_s: float = 10.0,
         on_confirmed: Callable[[list[K]], None] | None = None,
     ) -> None:
         self.name = name
@@ -53,6 +55,7 @@ class Handover(Generic[K]):
         self._max_keys = max_keys
         self._min_interval_s = min_interval_s
         self._max_share = max_share
+        self._max_interval_s = max_interval_s
         self._on_confirmed = on_confirmed
         self._wake = asyncio.Event()
         self._retry = asyncio.Event()
@@ -99,7 +102,8 @@ class Handover(Generic[K]):
                 if failures:
                     await self._pause(failures)
                 else:
-                    await asyncio.sleep(max(0.0, self._min_interval_s - spent, spent / self._max_share - spent))
+                    interval = min(max(self._min_interval_s, spent / self._max_share), self._max_interval_s)
+                    await asyncio.sleep(max(0.0, interval - spent))
             self._idle.set()
 
     async def _pause(self, failures: int) -> None:

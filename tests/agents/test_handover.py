@@ -91,3 +91,27 @@ def test_a_permanent_error_blocks_and_is_over_when_a_human_has_acted() -> None:
         running.cancel()
 
     asyncio.run(act())
+
+
+def test_a_write_that_took_long_is_no_reason_for_a_long_rest() -> None:
+    """A server stood still and answered in the end: at a hundredth of the time that would be most of a minute's rest."""
+
+    async def act() -> None:
+        sink = Sink()
+        slow = asyncio.Event()
+
+        async def write(keys: list[int]) -> None:
+            await sink.write(keys)
+            if not slow.is_set():
+                slow.set()
+                await asyncio.sleep(0.45)
+
+        sink.handover = Handover("test", write, max_keys=50, min_interval_s=0.0, max_share=0.01, max_interval_s=0.6)
+        running = asyncio.create_task(sink.handover.run())
+        sink.put(1, 1)
+        await slow.wait()
+        sink.put(2, 2)
+        await until(lambda: sink.stored == {1: 1, 2: 2})
+        running.cancel()
+
+    asyncio.run(act())
