@@ -43,6 +43,7 @@ RESTORE_SECONDS = Histogram("streamproc_restore_seconds", "Restoring state at an
 OPEN_CELLS = Gauge("streamproc_open_cells", "Cells held by stage 1", ["topic"])
 OPEN_WINDOWS = Gauge("streamproc_open_windows", "Windows held by stage 2")
 MERGED_CELLS = Counter("streamproc_merged_cells", "Cells joined by stage 2")
+UNREADABLE = Counter("streamproc_unreadable_cells", "Cells that could not be read, and count nothing")
 PUBLISHED = Counter("streamproc_published_values", "Metric values handed to the sinks")
 WAITING = Gauge("streamproc_sink_waiting", "Items held back for a sink", ["sink"])
 SINK_UP = Gauge("streamproc_sink_up", "1 while the sink takes writes", ["sink"])

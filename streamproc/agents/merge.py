@@ -25,7 +25,7 @@ from streamproc.clock import monotonic, now_ms, steady_ms
 from streamproc.config import Settings
 from streamproc.failpoints import passing
 from streamproc.logs import get_logger
-from streamproc.telemetry import LOST_OFFSETS, MERGED_CELLS, OPEN_WINDOWS, PUBLISHED
+from streamproc.telemetry import LOST_OFFSETS, MERGED_CELLS, OPEN_WINDOWS, PUBLISHED, UNREADABLE
 from streamproc.windows.merge import SourceProgress, WindowKey
 
 log = get_logger("merge")
@@ -160,6 +160,10 @@ class MergeAgent:
             for value in state.values(key, wall):
                 self._judge(value)
                 published += 1
+            if window.unreadable:
+                UNREADABLE.inc(len(window.unreadable))
+                log.error("unreadable cells count nothing", window=list(key), sources=window.unreadable)
+                window.unreadable = []
             if i % 100 == 99:
                 await asyncio.sleep(0)
         state.dirty.update(waiting)

@@ -15,6 +15,7 @@ from aiokafka import TopicPartition
 
 from schemas import internal, topics
 from schemas.internal import Progress
+from schemas.results import ALL
 from streamproc.agents.aggregate import Aggregator
 from streamproc.agents.log_reader import LogReader, LogReaders, record_hash
 from streamproc.agents.poison import PoisonGuard
@@ -25,7 +26,7 @@ from streamproc.clock import monotonic
 from streamproc.config import Settings
 from streamproc.logs import get_logger
 from streamproc.telemetry import NEW_LOGS, RESTORE_SECONDS
-from streamproc.windows.accumulators import load_accumulator
+from streamproc.windows.accumulators import UnreadableError, load_accumulator
 from streamproc.windows.arithmetic import SIZE_NAMES
 from streamproc.windows.dimensions import DimensionIndex
 from streamproc.windows.source import CellKey, SourceState
@@ -189,11 +190,16 @@ class SourceRestorer:
             log.error("a snapshot is not readable", topic=runtime.topic, partition=runtime.partition, error=str(error))
             return False
         state = runtime.open(saved.log_id, self.settings.dedup_horizon_ms)
-        load_state(state, stored)
-        for packed in keys[: len(saved.ids)]:
-            state.ids.load(packed)
-        for packed in keys[len(saved.ids) :]:
-            state.statuses.load(packed)
+        try:
+            load_state(state, stored)
+            for packed in keys[: len(saved.ids)]:
+                state.ids.load(packed)
+            for packed in keys[len(saved.ids) :]:
+                state.statuses.load(packed)
+        except UnreadableError as error:
+            log.error("a snapshot is not readable", topic=runtime.topic, partition=runtime.partition, error=str(error))
+            runtime.state = None
+            return False
         runtime.ids, runtime.statuses = list(saved.ids), list(saved.statuses)
         runtime.saved, runtime.saved_offset, runtime.tail_hash = saved, saved.offset, saved.tail_hash
         runtime.save_due_s = monotonic() + self.settings.snapshot_interval_s
@@ -205,7 +211,8 @@ class SourceRestorer:
         values: dict[int, bytes] = {}
         for first, last in _ranges(offsets):
             for record in await reader.read_from(tp, first, last + 1):
-                values[record.offset] = record.value
+                if record.value is not None:
+                    values[record.offset] = record.value
         return None if any(offset not in values for offset in offsets) else [values[offset] for offset in offsets]
 
 
@@ -228,7 +235,7 @@ def load_state(state: SourceState, stored: internal.SavedState) -> None:
     state.dimensions = {name: DimensionIndex(values) for name, values in stored.dimensions.items()}
     known = {measure.name for measure in MEASURES}
     for cell in stored.cells:
-        if cell.measure not in known:
+        if cell.measure not in known or (cell.size not in SIZE_NAMES and cell.size != ALL):
             continue  # of another release
         size = SIZE_NAMES.index(cell.size) if cell.size in SIZE_NAMES else -1
         key = CellKey(cell.measure, cell.dimension, cell.dimension_value, size, cell.start_ms)

@@ -7,17 +7,33 @@ associative for all types; for `IdSum` it is idempotent as well (the same id nev
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 import msgspec
+from msgspec import Meta
 from pyroaring import BitMap64
 
 from streamproc.windows import histogram
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
+
+#: Limits that no state of ours passes: what is beyond them is no state, and would break arithmetic later.
+_Number = Annotated[int, Meta(ge=0, le=2**48)]
+_Bucket = Annotated[int, Meta(ge=0, lt=len(histogram.LOWER_BOUNDS))]
+_MAX_DIGITS: Final = 40
 
 _INT64 = 2**63
+
+
+class UnreadableError(ValueError):
+    """Bytes that are no accumulator of their kind: of another release, or damaged."""
+
+
+def _unpack_int(packed: int | str) -> int:
+    """The reverse of `_pack_int`."""
+    if isinstance(packed, str) and len(packed) > _MAX_DIGITS:
+        raise UnreadableError(f"a sum of {len(packed)} digits")
+    return int(packed)
 
 
 def _pack_int(value: int) -> int | str:
@@ -25,11 +41,18 @@ def _pack_int(value: int) -> int | str:
     return value if -_INT64 <= value < _INT64 else str(value)
 
 
+def _unpack_ids(packed: bytes) -> BitMap64:
+    if not packed:
+        raise UnreadableError("no set of ids")
+    return BitMap64.deserialize(packed)
+
+
 class Accumulator:
     """Base: `n` events, `late` of them after the window's end."""
 
     __slots__ = ("late", "n")
     kind: ClassVar[str] = ""
+    _decoder: ClassVar[msgspec.msgpack.Decoder[Any]] = msgspec.msgpack.Decoder(tuple[_Number, _Number])
 
     def __init__(self, n: int = 0, late: int = 0) -> None:
         self.n = n
@@ -49,8 +72,8 @@ class Accumulator:
         return [self.n, self.late]
 
     @classmethod
-    def from_state(cls, state: list[Any]) -> Self:
-        """The reverse of `state`."""
+    def from_state(cls, state: Any) -> Self:
+        """The reverse of `state`, whose types are checked already."""
         return cls(state[0], state[1])
 
     @classmethod
@@ -58,9 +81,12 @@ class Accumulator:
         """The reverse of `to_bytes`.
 
         Raises:
-            msgspec.DecodeError: the bytes are no accumulator.
+            UnreadableError: the bytes are no accumulator of this kind.
         """
-        return cls.from_state(_decode(data))
+        try:
+            return cls.from_state(cls._decoder.decode(data))
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise UnreadableError(f"no {cls.kind}: {error}") from error
 
     def size_hint(self) -> int:
         """About how many bytes `to_bytes` gives; large ones are sent less often."""
@@ -79,6 +105,7 @@ class Sum(Accumulator):
 
     __slots__ = ("total",)
     kind = "sum"
+    _decoder = msgspec.msgpack.Decoder(tuple[_Number, _Number, int | str])
 
     def __init__(self, n: int = 0, late: int = 0, total: int = 0) -> None:
         self.n = n
@@ -94,8 +121,8 @@ class Sum(Accumulator):
         return [self.n, self.late, _pack_int(self.total)]
 
     @classmethod
-    def from_state(cls, state: list[Any]) -> Self:
-        return cls(state[0], state[1], int(state[2]))
+    def from_state(cls, state: Any) -> Self:
+        return cls(state[0], state[1], _unpack_int(state[2]))
 
 
 class Distinct(Accumulator):
@@ -103,6 +130,7 @@ class Distinct(Accumulator):
 
     __slots__ = ("ids",)
     kind = "distinct"
+    _decoder = msgspec.msgpack.Decoder(tuple[_Number, _Number, bytes])
 
     def __init__(self, n: int = 0, late: int = 0, ids: BitMap64 | None = None) -> None:
         self.n = n
@@ -118,8 +146,8 @@ class Distinct(Accumulator):
         return [self.n, self.late, self.ids.serialize()]
 
     @classmethod
-    def from_state(cls, state: list[Any]) -> Self:
-        return cls(state[0], state[1], BitMap64.deserialize(state[2]))
+    def from_state(cls, state: Any) -> Self:
+        return cls(state[0], state[1], _unpack_ids(state[2]))
 
     def size_hint(self) -> int:
         return 16 + 2 * len(self.ids)
@@ -130,6 +158,7 @@ class Histogram(Accumulator):
 
     __slots__ = ("buckets",)
     kind = "histogram"
+    _decoder = msgspec.msgpack.Decoder(tuple[_Number, _Number, dict[_Bucket, _Number]])
 
     def __init__(self, n: int = 0, late: int = 0, buckets: dict[int, int] | None = None) -> None:
         self.n = n
@@ -155,7 +184,9 @@ class Histogram(Accumulator):
         return 16 + 4 * len(self.buckets)
 
     @classmethod
-    def from_state(cls, state: list[Any]) -> Self:
+    def from_state(cls, state: Any) -> Self:
+        if sum(state[2].values()) != state[0]:
+            raise UnreadableError("buckets do not hold as many values as there are")
         return cls(state[0], state[1], state[2])
 
 
@@ -164,6 +195,7 @@ class Ratio(Accumulator):
 
     __slots__ = ("part",)
     kind = "ratio"
+    _decoder = msgspec.msgpack.Decoder(tuple[_Number, _Number, _Number])
 
     def __init__(self, n: int = 0, late: int = 0, part: int = 0) -> None:
         self.n = n
@@ -179,7 +211,9 @@ class Ratio(Accumulator):
         return [self.n, self.late, self.part]
 
     @classmethod
-    def from_state(cls, state: list[Any]) -> Self:
+    def from_state(cls, state: Any) -> Self:
+        if state[2] > state[0]:
+            raise UnreadableError("a part is more than the whole")
         return cls(state[0], state[1], state[2])
 
 
@@ -188,6 +222,7 @@ class SumDistinct(Accumulator):
 
     __slots__ = ("ids", "total")
     kind = "sum_distinct"
+    _decoder = msgspec.msgpack.Decoder(tuple[_Number, _Number, int | str, bytes])
 
     def __init__(self, n: int = 0, late: int = 0, total: int = 0, ids: BitMap64 | None = None) -> None:
         self.n = n
@@ -205,8 +240,8 @@ class SumDistinct(Accumulator):
         return [self.n, self.late, _pack_int(self.total), self.ids.serialize()]
 
     @classmethod
-    def from_state(cls, state: list[Any]) -> Self:
-        return cls(state[0], state[1], int(state[2]), BitMap64.deserialize(state[3]))
+    def from_state(cls, state: Any) -> Self:
+        return cls(state[0], state[1], _unpack_int(state[2]), _unpack_ids(state[3]))
 
     def size_hint(self) -> int:
         return 16 + 2 * len(self.ids)
@@ -221,6 +256,7 @@ class IdSum(Accumulator):
 
     __slots__ = ("amounts",)
     kind = "id_sum"
+    _decoder = msgspec.msgpack.Decoder(tuple[_Number, _Number, bytes, list[int | str]])
 
     def __init__(self, n: int = 0, late: int = 0, amounts: dict[int, int] | None = None) -> None:
         self.n = n
@@ -248,10 +284,10 @@ class IdSum(Accumulator):
         return [self.n, 0, ids, [_pack_int(amount) for amount in self.amounts.values()]]
 
     @classmethod
-    def from_state(cls, state: list[Any]) -> Self:
+    def from_state(cls, state: Any) -> Self:
         ids = state[2]
         keys = (int.from_bytes(ids[i : i + 16], "big") for i in range(0, len(ids), 16))
-        return cls(state[0], 0, {key: int(amount) for key, amount in zip(keys, state[3], strict=True)})
+        return cls(state[0], 0, {key: _unpack_int(amount) for key, amount in zip(keys, state[3], strict=True)})
 
     def size_hint(self) -> int:
         return 16 + 22 * len(self.amounts)
@@ -268,5 +304,9 @@ def new_accumulator(kind: str) -> Any:
 
 
 def load_accumulator(kind: str, data: bytes) -> Any:
-    """An accumulator of a catalogue kind from its bytes."""
+    """An accumulator of a catalogue kind from its bytes.
+
+    Raises:
+        UnreadableError: they are none.
+    """
     return TYPES[kind].from_bytes(data)  # type: ignore[attr-defined]  # every entry is an Accumulator class

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from schemas.outcomes import ALLOWED_LATENESS_MS
 from schemas.results import ALL, CORRECTED, FINAL, OPEN, SIZES_MS, STATUS_RANK, Cell, MetricValue
 from streamproc.catalogue import MEASURES, measure_of, metrics_of_measure
-from streamproc.windows.accumulators import load_accumulator, new_accumulator
+from streamproc.windows.accumulators import UnreadableError, load_accumulator, new_accumulator
 from streamproc.windows.formulas import FORMULAS
 
 _UNKNOWN: Final = 2**62
@@ -20,6 +20,9 @@ _UNKNOWN: Final = 2**62
 _NOT_PUBLISHED: Final[tuple[int, bool, list[MetricValue]]] = (-1, False, [])
 #: Another release can have stored or sent cells of measures that this one does not have: they are left alone.
 _MEASURES: Final = frozenset(measure.name for measure in MEASURES)
+#: What no cell of ours passes, and tables could not hold: an offset, and a time that ClickHouse's DateTime holds.
+_MAX_VERSION: Final = 2**56
+_MAX_START_MS: Final = (2**32 - 1) * 1000
 
 
 Part = tuple[int, str]
@@ -50,7 +53,13 @@ def key_of(cell: Cell) -> WindowKey:
 
 
 def _known(cells: Iterable[Cell]) -> list[Cell]:
-    return [cell for cell in cells if cell.measure in _MEASURES]
+    return [
+        cell
+        for cell in cells
+        if cell.measure in _MEASURES
+        and 0 <= cell.version <= _MAX_VERSION
+        and (cell.size == ALL or (cell.size in SIZES_MS and 0 <= cell.start_ms <= _MAX_START_MS))
+    ]
 
 
 class Window:
@@ -64,6 +73,7 @@ class Window:
         "seen_at_ms",
         "status",
         "touched_at_ms",
+        "unreadable",
     )
 
     def __init__(self, complete: bool, now_ms: int) -> None:
@@ -75,6 +85,8 @@ class Window:
         self.status = OPEN
         self.seen_at_ms = now_ms
         self.touched_at_ms = now_ms
+        #: Sources whose cells turned out to be unreadable (damaged, or of another release); they count nothing.
+        self.unreadable: list[str] = []
 
     def join(self, cell: Cell) -> bool:
         """Take the cell if it is newer than what is known from its source; True if it was."""
@@ -118,7 +130,11 @@ class Window:
         for part in sorted(self._cells):
             version, acc, data = self._cells[part]
             if acc is None:
-                acc = load_accumulator(kind, data)
+                try:
+                    acc = load_accumulator(kind, data)
+                except UnreadableError:
+                    acc = new_accumulator(kind)
+                    self.unreadable.append(part[1])
                 self._cells[part] = (version, acc, b"")
             total.merge(acc)
         return total

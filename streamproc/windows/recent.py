@@ -12,8 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from streamproc.windows.accumulators import UnreadableError
+
 Array = np.ndarray[Any, Any]
 
+_KEY_BYTES: Final = 24
 _MEMORY_LIMIT: Final = 512
 _DIRECT_RUN: Final = 256
 _MAX_RUNS_PER_GRANULE: Final = 6
@@ -152,10 +155,16 @@ class RecentKeys:
         return b"".join(column.astype("<u8" if i < 2 else "<i8").tobytes() for i, column in enumerate(columns))
 
     def load(self, packed: bytes) -> int:
-        """Take back what `take_journal` or `dump` gave, in any order; returns the newest log time in it (or -1)."""
+        """Take back what `take_journal` or `dump` gave, in any order; returns the newest log time in it (or -1).
+
+        Raises:
+            UnreadableError: it is not packed so.
+        """
         if not packed:
             return -1
-        n = len(packed) // 24
+        if len(packed) % _KEY_BYTES:
+            raise UnreadableError(f"{len(packed)} bytes are no keys")
+        n = len(packed) // _KEY_BYTES
         hi = np.frombuffer(packed, dtype="<u8", count=n)
         lo = np.frombuffer(packed, dtype="<u8", count=n, offset=8 * n)
         time = np.frombuffer(packed, dtype="<i8", count=n, offset=16 * n)

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from schemas import internal
+from schemas.results import Cell
 from streamproc.agents import flush
 from streamproc.agents.aggregate import Aggregator
 from streamproc.agents.flush import CHUNK_BYTES, Flusher
@@ -148,6 +150,39 @@ def test_a_snapshot_whose_messages_are_gone_is_not_used(broker: Broker) -> None:
         assert runtime.saved is not None
         runtime.saved.state_offsets = [999]
         await first.publisher.send_all([first.flusher._progress_message(runtime.saved)])
+        second = Bench(settings)
+        assert await second.restorer.restore({(TOPIC, 0)}) == {(TOPIC, 0): 0}
+        await second.aggregator.handle(TOPIC, 0, records)
+        _same(second.state(), first.state())
+        await first.publisher.stop()
+
+    asyncio.run(act())
+
+
+_BAD_CELL = Cell("user_events", "", "", "1m", NOW - NOW % 60_000, "user-events/0/x", 49, b"\xff")
+_BAD_CELLS = internal.encode(internal.SavedState("user-events/0/x", 49, NOW, NOW, {}, [_BAD_CELL]))
+
+
+@pytest.mark.parametrize("damage", [b"\x96\xa1\xff", b"\x93\x01", _BAD_CELLS, None])
+def test_a_snapshot_that_cannot_be_read_is_passed_by(broker: Broker, damage: bytes | None) -> None:
+    """Its state is damaged or deleted: the log is read again from its beginning, and counts the same."""
+
+    async def act() -> None:
+        settings = Settings(broker_url=broker.url, partitions=1)
+        await ensure_topics(settings)
+        await produce(broker.bootstrap, [(TOPIC, b"1", encode(user_event(NOW + n, user_id=n))) for n in range(50)])
+        records = await _records(broker)
+        first = Bench(settings)
+        await first.publisher.start()
+        await first.restorer.restore({(TOPIC, 0)})
+        await first.aggregator.handle(TOPIC, 0, records)
+        await first.flusher.flush(everything=True)
+        saved = first.aggregator.runtimes[TOPIC, 0].saved
+        assert saved is not None
+        await produce(broker.bootstrap, [("window-state", b"", damage)])
+        held = [r.offset for r in await read_all(broker.bootstrap, ["window-state"])]
+        spoiled = msgspec.structs.replace(saved, state_offsets=[max(held)])
+        await produce(broker.bootstrap, [("window-progress", b"", internal.encode(spoiled))])
         second = Bench(settings)
         assert await second.restorer.restore({(TOPIC, 0)}) == {(TOPIC, 0): 0}
         await second.aggregator.handle(TOPIC, 0, records)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from streamproc.windows.accumulators import (
     Ratio,
     Sum,
     SumDistinct,
+    UnreadableError,
     load_accumulator,
     new_accumulator,
 )
@@ -37,7 +39,7 @@ BY_KIND = {
     "count": st.builds(Count, counts, counts),
     "sum": st.builds(Sum, counts, counts, amounts),
     "distinct": st.builds(lambda n, i: Distinct(n, 0, BitMap64(i)), counts, ids),
-    "ratio": st.builds(Ratio, counts, counts, counts),
+    "ratio": st.builds(lambda rest, late, part: Ratio(rest + part, late, part), counts, counts, counts),
     "sum_distinct": st.builds(lambda n, t, i: SumDistinct(n, 0, t, BitMap64(i)), counts, amounts, ids),
     "id_sum": id_amounts.map(lambda a: IdSum(len(a), 0, a)),
     "histogram": st.dictionaries(st.integers(0, 2000), st.integers(1, 99)).map(
@@ -84,6 +86,50 @@ def test_bytes_keep_the_meaning(drawn: tuple[str, Accumulator]) -> None:
     """to_bytes and from_bytes are inverse, also for sums beyond 64 bits."""
     kind, acc = drawn
     assert meaning(load_accumulator(kind, acc.to_bytes())) == meaning(acc)
+
+
+@given(ANY, st.data())
+def test_damaged_bytes_are_unreadable_or_a_whole_accumulator(
+    drawn: tuple[str, Accumulator], data: st.DataObject
+) -> None:
+    """Cut, flipped and of another kind: one error, or a state that folds and is written as it was read."""
+    kind, acc = drawn
+    good = acc.to_bytes()
+    at = data.draw(st.integers(0, len(good) - 1))
+    cut, flipped = good[:at], good[:at] + bytes((good[at] ^ data.draw(st.integers(1, 255)),)) + good[at + 1 :]
+    with pytest.raises(UnreadableError):
+        load_accumulator(kind, cut)
+    for damaged in (flipped, good):
+        for name in sorted(BY_KIND):
+            try:
+                found = load_accumulator(name, damaged)
+            except UnreadableError:
+                continue
+            total = new_accumulator(name)
+            total.merge(found)
+            assert meaning(load_accumulator(name, found.to_bytes())) == meaning(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [
+        ("count", [-1, 0]),
+        ("count", [2**63, 0]),
+        ("count", ["1", 0]),
+        ("sum", [1, 0, "9" * 41]),
+        ("sum", [1, 0, "x"]),
+        ("distinct", [1, 0, b""]),
+        ("distinct", [1, 0, b"\xff" * 20]),
+        ("histogram", [2, 0, {5: 1}]),
+        ("histogram", [1, 0, {10**6: 1}]),
+        ("ratio", [1, 0, 2]),
+        ("id_sum", [1, 0, b"x" * 16, []]),
+    ],
+)
+def test_states_that_none_of_ours_is(kind: str, state: list[Any]) -> None:
+    """Whole MessagePack that says what cannot be: it would break arithmetic or a table later."""
+    with pytest.raises(UnreadableError):
+        load_accumulator(kind, msgspec.msgpack.encode(state))
 
 
 @given(id_amounts, id_amounts)

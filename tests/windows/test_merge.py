@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,3 +125,23 @@ def test_quiet_metrics_roll_into_their_new_window_once() -> None:
         ("user_events", START + 3 * MINUTE, 0.0, 0)
     ]
     assert state.rolled(START + 3 * MINUTE + 900) == []
+
+
+def test_a_cell_that_cannot_be_read_counts_nothing_and_is_told() -> None:
+    """Damaged, or of another release: the other sources' cells still count, and a newer one takes its place."""
+    state = known()
+    damaged = msgspec.structs.replace(cell("b", 5, 7), data=b"\x92\xff\x00")
+    state.apply([cell("a", 3, 4), damaged], 0, START)
+    assert value(state)[0] == 4.0
+    assert state.windows[KEY].unreadable == ["b"]
+    state.apply([cell("b", 6, 8)], 1, START)
+    assert value(state)[0] == 12.0
+
+
+def test_cells_that_no_table_could_hold_are_left_alone() -> None:
+    """Unknown sizes, offsets and times beyond what ours can be."""
+    state = known()
+    good = cell("a", 3, 4)
+    for wrong in ({"size": "2m"}, {"version": -1}, {"version": 2**62}, {"start_ms": -60_000}, {"start_ms": 2**50}):
+        assert state.apply([msgspec.structs.replace(good, **wrong)], 0, START) == 0
+    assert not state.windows

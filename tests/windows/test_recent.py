@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamproc.windows.accumulators import UnreadableError
 from streamproc.windows.recent import RecentKeys
 from streamproc.windows.source import _accept
 
@@ -89,3 +91,12 @@ def test_a_key_as_old_as_the_horizon_still_counts_and_memory_is_bounded() -> Non
         keys = np.arange(minute * 1000, minute * 1000 + 1000, dtype=np.uint64)
         recent.accept(keys, keys, np.full(1000, 600_001 + minute * 60_000, dtype=np.int64))
     assert len(recent) < 15_000
+
+
+def test_bytes_that_are_no_packed_keys() -> None:
+    """24 bytes a key; a message that was cut is told, and nothing is taken of it."""
+    recent = RecentKeys(600_000, 60_000)
+    with pytest.raises(UnreadableError):
+        recent.load(bytes(25))
+    assert len(recent) == 0
+    assert recent.load(b"") == -1
