@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
+
+#: What tables and texts can hold, asked of what is read: one record beyond it stopped all that came after it.
+_Ms = Annotated[int, Meta(ge=0, le=10_413_791_999_999)]
+_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Hex = Annotated[str, Meta(pattern="^[0-9a-f]{1,64}$")]
 
 
 class AlertState(StrEnum):
@@ -26,26 +33,26 @@ class AlertTransition(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     transition_id: str
-    fingerprint: str
-    seq: int
+    fingerprint: _Hex
+    seq: _Count
     rule: str
     severity: str
     state: AlertState
     labels: dict[str, str]
     metric: str
     window: str
-    window_start_ms: int
-    window_end_ms: int
+    window_start_ms: _Ms
+    window_end_ms: _Ms
     value: float | None
     threshold: float
     operator: str
     unit: str
     summary: str
-    event_time_ms: int
-    recorded_at_ms: int
-    version: int = 0
-    started_at_ms: int = 0
+    event_time_ms: _Ms
+    recorded_at_ms: _Ms
+    version: _Count = 0
+    started_at_ms: _Ms = 0
     inhibited_by: str = ""
     kind: str = "transition"
-    delivered_at_ms: int = 0
+    delivered_at_ms: _Ms = 0
     delivery: str = ""

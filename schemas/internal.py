@@ -6,11 +6,14 @@ They are kept by time and never compacted: compaction keeps the last record writ
 from __future__ import annotations
 
 import zlib
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import msgspec
 
 from schemas.results import Cell
+
+_T = TypeVar("_T")
 
 #: Before the topic of a record of `window-progress` that does not say how far a source is.
 BESIDE: Final = "beside/"
@@ -72,11 +75,25 @@ class SavedState(msgspec.Struct, array_like=True):
     cells: list[Cell]
 
 
-_encoder = msgspec.msgpack.Encoder()
-encode = _encoder.encode
-decode_partials = msgspec.msgpack.Decoder(Partials).decode
-decode_progress = msgspec.msgpack.Decoder(Progress).decode
-decode_state = msgspec.msgpack.Decoder(SavedState).decode
+encode = msgspec.msgpack.Encoder().encode
+
+
+def readable(decode: Callable[[bytes], _T]) -> Callable[[bytes | None], _T]:
+    """A decoder that raises msgspec.MsgspecError for whatever it cannot read: no value at all, text that is no UTF-8
+    and endless nesting too, for which msgspec has other exceptions. They ended every process that followed the topic."""
+
+    def read(value: bytes | None) -> _T:
+        try:
+            return decode(value or b"")
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise msgspec.DecodeError(str(error)) from error
+
+    return read
+
+
+decode_partials = readable(msgspec.msgpack.Decoder(Partials).decode)
+decode_progress = readable(msgspec.msgpack.Decoder(Progress).decode)
+decode_state = readable(msgspec.msgpack.Decoder(SavedState).decode)
 
 
 def source_name(topic: str, partition: int, log_id: str) -> str:

@@ -15,6 +15,7 @@ import msgspec
 
 from schemas import topics
 from schemas.alerts import AlertState, AlertTransition
+from schemas.internal import readable
 from schemas.results import MetricValue
 from streamproc.agents.publisher import Message, Publisher
 from streamproc.alerts.engine import AlertEngine
@@ -32,7 +33,7 @@ log = get_logger("alerting")
 _RESTORE_PATIENCE_S: Final = 30.0
 
 encode_transition = msgspec.json.Encoder().encode
-decode_transition = msgspec.json.Decoder(AlertTransition).decode
+decode_transition = readable(msgspec.json.Decoder(AlertTransition).decode)
 
 LoadStates = Callable[[], Awaitable[list[AlertTransition]]]
 

@@ -111,7 +111,7 @@ class ArchiveRole(Role):
 
     def _follow_poison(self, record: Any) -> None:
         """Some worker has found a record that ends its readers."""
-        if b"poison" not in record.value:
+        if b"poison" not in (record.value or b""):
             return
         try:
             progress = internal.decode_progress(record.value)
