@@ -225,6 +225,10 @@ def _changes(pairs: list[str]) -> dict[str, Any]:
             changes[name] = orjson.loads(value)
         except orjson.JSONDecodeError:
             changes[name] = value
+        try:
+            orjson.dumps(changes[name])
+        except TypeError as error:
+            raise ConfigError(f"--set {name}: {error}") from None
     return changes
 
 

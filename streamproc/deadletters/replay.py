@@ -33,6 +33,7 @@ from streamproc.deadletters.store import (
 )
 from streamproc.decode import explain
 from streamproc.produce.connect import open_producer
+from streamproc.produce.fields import with_fields
 from streamproc.produce.lines import key_for
 
 _PAGE: Final = 500
@@ -140,12 +141,7 @@ class _Chooser:
     def _value(self, letter: Letter) -> bytes | None:
         value = letter.payload
         if self._options.changes:
-            try:
-                event = orjson.loads(value)
-            except orjson.JSONDecodeError:
-                event = None
-            if isinstance(event, dict):
-                value = orjson.dumps(event | self._options.changes)
+            value = with_fields(value, self._options.changes) or value
         known = letter.place.topic in SOURCES
         if not self._options.send_invalid and (not known or explain(letter.place.topic, value) is not None):
             return None

@@ -27,8 +27,8 @@ def readable(payload: bytes, *, raw: bool = False) -> str:
     if not raw:
         try:
             return orjson.dumps(mask(orjson.loads(payload)), option=orjson.OPT_INDENT_2).decode()
-        except (orjson.JSONDecodeError, TypeError):
-            pass  # no JSON: shown as text below
+        except (orjson.JSONDecodeError, TypeError, RecursionError):
+            pass  # no JSON, or nested too deeply: shown as text below
     text = payload[:_SHOWN_BYTES].decode(errors="backslashreplace")
     if len(payload) > _SHOWN_BYTES:
         text += f"\n... {len(payload) - _SHOWN_BYTES:,} more bytes"

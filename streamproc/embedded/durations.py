@@ -6,6 +6,7 @@ import re
 
 from streamproc.errors import ConfigError
 
+_LONGEST_S = 36_525 * 86_400.0
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
@@ -15,7 +16,7 @@ def parse_duration(text: str) -> float:
     """Seconds of a text such as '60s', '10m', '2h', '1h30m' or '90' (seconds).
 
     Raises:
-        ConfigError: it is no duration, or not above zero.
+        ConfigError: it is no duration, not above zero, or above 100 years.
     """
     cleaned = text.strip().lower().replace(" ", "")
     if re.fullmatch(r"\d+(\.\d+)?", cleaned):
@@ -24,8 +25,8 @@ def parse_duration(text: str) -> float:
         seconds = sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(cleaned))
     else:
         raise ConfigError(f"{text!r} is no duration; write it like 60s, 10m, 2h or 1h30m")
-    if seconds <= 0:
-        raise ConfigError(f"{text!r} is no duration above zero")
+    if not 0 < seconds <= _LONGEST_S:
+        raise ConfigError(f"{text[:40]!r} is no duration above zero and up to 100 years")
     return seconds
 
 

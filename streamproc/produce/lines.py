@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from schemas.topics import COST_EVENTS, MIB, SOURCES
 from streamproc.decode import explain
 from streamproc.errors import ConfigError, PermanentError
 from streamproc.produce.demo import rfc3339
+from streamproc.produce.fields import with_fields
 
 OVERHEAD_KEY: Final = b"overhead"
 _CHUNK = 64 * 1024
@@ -90,8 +92,10 @@ def read_line(topic: str, line: RawLine, fresh_at_ms: int | None = None) -> Line
     except orjson.JSONDecodeError:
         fresh_at_ms = None
     if fresh_at_ms is not None and isinstance(event, dict):
-        event = freshened(event, fresh_at_ms)
-        raw = orjson.dumps(event)
+        changes = freshened(event, fresh_at_ms)
+        changed = with_fields(raw, changes)
+        if changed is not None:
+            event, raw = event | changes, changed
     problem = explain(topic, raw)
     event_id = event.get("event_id") if isinstance(event, dict) else None
     text = f"{problem[0]}: {problem[1]}" if problem else ""
@@ -99,8 +103,8 @@ def read_line(topic: str, line: RawLine, fresh_at_ms: int | None = None) -> Line
 
 
 def freshened(event: dict[str, Any], at_ms: int) -> dict[str, Any]:
-    """The event with a new id and `at_ms` (epoch ms) as its time; its other times keep their distance to that."""
-    fresh = event | {"event_id": str(uuid.uuid4()), "occurred_at": rfc3339(at_ms)}
+    """What makes it a new event: an id, `at_ms` (epoch ms) as its time; its other times keep their distance to that."""
+    fresh: dict[str, Any] = {"event_id": str(uuid.uuid4()), "occurred_at": rfc3339(at_ms)}
     before, after = _moment(event.get("occurred_at")), _moment(fresh["occurred_at"])
     if before is None or after is None:
         return fresh
@@ -108,7 +112,9 @@ def freshened(event: dict[str, Any], at_ms: int) -> dict[str, Any]:
         moment = _moment(value) if name.endswith("_at") and name != "occurred_at" else None
         if moment is not None:
             distance: timedelta = moment - before
-            fresh[name] = rfc3339((after + distance).timestamp() * 1000)
+            # A time that would leave the calendar stays as it is.
+            with contextlib.suppress(OverflowError):
+                fresh[name] = rfc3339((after + distance).timestamp() * 1000)
     return fresh
 
 

@@ -24,6 +24,7 @@ _COLUMNS: Final = (
 #: Largest integers of the columns `partition` and `offset`.
 _UINT32: Final = 2**32 - 1
 _UINT64: Final = 2**64 - 1
+_DIGITS: Final = 20
 
 
 class _Letter(NamedTuple):
@@ -81,7 +82,10 @@ def _letter(record: Any) -> _Letter:
 
 
 def _number(text: str | None, largest: int) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and int(text) <= largest else None
+    # Python refuses to read a number of more than 4,300 digits, so the length is looked at first.
+    if not text or len(text) > _DIGITS or not (text.isascii() and text.isdigit()):
+        return None
+    return int(text) if int(text) <= largest else None
 
 
 def _encode(letters: Sequence[_Letter]) -> bytes:

@@ -67,7 +67,7 @@ def test_valid_and_invalid_lines() -> None:
 def test_fresh_events_keep_the_distances_of_their_times() -> None:
     """Id and time are new; what lay 120 s before the event lies 120 s before it still; the rest stays."""
     old = video_event(NOW, "completed")
-    new = freshened(old, NOW + 5_000_000)
+    new = old | freshened(old, NOW + 5_000_000)
     assert new["event_id"] != old["event_id"]
     assert new["occurred_at"] == rfc3339(NOW + 5_000_000)
     assert new["requested_at"] == rfc3339(NOW + 5_000_000 - 120_000)
