@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -77,3 +78,16 @@ def test_round_trip_of_responses(encoding: str) -> None:
 )
 def test_negotiation(header: str, encoding: str | None) -> None:
     assert chosen(header) == encoding
+
+
+@pytest.mark.parametrize("encoding", COMPRESS)
+def test_a_bomb_comes_out_in_pieces(encoding: str) -> None:
+    """64 MB of zeros in a few KB: never more than a mebibyte at once, and little memory in between."""
+    body = COMPRESS[encoding](bytes(64 << 20))
+    tracemalloc.start()
+    sizes = [len(piece) for piece in decode(encoding, [body])]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(sizes) == 64 << 20
+    assert max(sizes) <= 1 << 20
+    assert most < 48 << 20

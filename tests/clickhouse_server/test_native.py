@@ -73,5 +73,29 @@ def test_what_cannot_be_rewritten(http: Http) -> None:
             _all(with_version(block[:cut]))
 
 
+def test_a_column_named_by_bytes_that_are_no_text(http: Http) -> None:
+    """ClickHouse allows any bytes as a name; the blocks are rewritten all the same."""
+    plain = http.post("SELECT 1 AS `a\\xffb` FORMAT Native").body
+    assert b"a\xffb" in plain
+    assert len(_all(with_version(plain))) == len(plain) + len(BLOCK_INFO) + 1
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"\x01\x01\x01c\x0eDecimal(38- 4)" + bytes(16),
+        b"\x01\x01\x01c\x0aDecimal(x)" + bytes(16),
+        b"\x01\x01\x01c\x0bDecimal(99)" + bytes(32),
+        b"\x01\x01\x01c\x16LowCardinality(String)" + bytes(8) + b"\x09" + bytes(40),
+        b"\x01\x01\x01c\x08Nullable\x00\x00",
+        b"\xff" * 100_000,
+    ],
+)
+def test_blocks_that_nobody_writes(block: bytes) -> None:
+    """Types that are none, indexes of no width, numbers without an end: a ClickHouse error, no other."""
+    with pytest.raises(ClickHouseError):
+        _all(with_version(block))
+
+
 def _all(pieces: Iterator[bytes]) -> bytes:
     return b"".join(pieces)

@@ -11,6 +11,8 @@ from streamproc.embedded.clickhouse import errors
 from streamproc.embedded.clickhouse.errors import ClickHouseError
 
 _PIECE = 1 << 20
+# The library gives all that a piece of input holds at once: 2 KB can hold 64 MB, 512 bytes not more than 16 MB.
+_ZSTD_SLICE = 512
 _RESPONSE_LEVEL = 3
 _DEFLATE, _GZIP = zlib.MAX_WBITS, zlib.MAX_WBITS + 16
 
@@ -49,16 +51,27 @@ def _decode_lz4(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _decode_zstd(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    waiting = bytearray()
+    for plain in _zstd_slices(chunks):
+        waiting += plain
+        while len(waiting) >= _PIECE:
+            yield bytes(waiting[:_PIECE])
+            del waiting[:_PIECE]
+    yield bytes(waiting)
+
+
+def _zstd_slices(chunks: Iterable[bytes]) -> Iterator[bytes]:
     frame = None
     try:
         for chunk in chunks:
-            data = chunk
-            while data:
-                frame = frame or zstandard.ZstdDecompressor().decompressobj(write_size=_PIECE)
-                yield frame.decompress(data)
-                data = b""
-                if frame.eof:
-                    data, frame = frame.unused_data, None
+            for start in range(0, len(chunk), _ZSTD_SLICE):
+                data = chunk[start : start + _ZSTD_SLICE]
+                while data:
+                    frame = frame or zstandard.ZstdDecompressor().decompressobj()
+                    yield frame.decompress(data)
+                    data = b""
+                    if frame.eof:
+                        data, frame = frame.unused_data, None
     except zstandard.ZstdError as error:
         raise ClickHouseError(errors.ZSTD_DECODER_FAILED, f"ZSTD stream decoding failed: {error}") from error
     if frame is not None:

@@ -24,6 +24,7 @@ _WIDTHS = {
     **dict.fromkeys(("Int256", "UInt256", "Decimal256"), 32),
 }
 _INDEX_WIDTHS = (1, 2, 4, 8)
+_VARINT_BITS = 63
 _ADDITIONAL_KEYS = 1 << 9
 _TYPE = re.compile(r"(?P<name>\w+)(?:\((?P<arguments>.*)\))?\Z", re.S)
 _NAMED = re.compile(r"(?:`(?:[^`\\]|\\.)+`|[A-Za-z_]\w*) (?P<type>.+)\Z", re.S)
@@ -55,11 +56,14 @@ class _Reader:
             if byte < 0x80:
                 return value
             shift += 7
+            if shift > _VARINT_BITS:
+                raise ClickHouseError(errors.UNEXPECTED_END_OF_FILE, "A Native block has a number that never ends")
 
     def text(self) -> str:
         length = self.varint()
         self.skip(length)
-        return self.data[self.at - length : self.at].decode()
+        # A column can be named by any bytes; nothing here depends on what they say.
+        return self.data[self.at - length : self.at].decode(errors="replace")
 
 
 def with_version(data: bytes) -> Iterator[bytes]:
@@ -76,9 +80,21 @@ def with_version(data: bytes) -> Iterator[bytes]:
             yield data[start : reader.at] + _DEFAULT_SERIALIZATION
             start = reader.at
             if rows:
-                _prefix(reader, kind)
-                _skip(reader, kind, rows)
+                _column(reader, kind, rows)
             yield data[start : reader.at]
+
+
+def _column(reader: _Reader, kind: str, rows: int) -> None:
+    """Step over a column's prefix and data.
+
+    Raises:
+        ClickHouseError: the type is none that is known, or the data is none of it.
+    """
+    try:
+        _prefix(reader, kind)
+        _skip(reader, kind, rows)
+    except (IndexError, ValueError, RecursionError) as error:
+        raise _unknown(kind) from error
 
 
 def _parts(kind: str) -> tuple[str, list[str]]:
@@ -142,7 +158,7 @@ def _skip_strings(reader: _Reader, parts: list[str], rows: int) -> None:
 
 def _skip_decimals(reader: _Reader, parts: list[str], rows: int) -> None:
     precision = int(parts[0])
-    width = next(width for limit, width in ((9, 4), (18, 8), (38, 16), (76, 32)) if precision <= limit)
+    width = min(width for limit, width in ((9, 4), (18, 8), (38, 16), (76, 32)) if precision <= limit)
     reader.skip(width * rows)
 
 
