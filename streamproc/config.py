@@ -11,6 +11,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -139,6 +140,11 @@ def load_settings(**overrides: Any) -> Settings:
         return Settings(**{key: value for key, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise ConfigError(_explain(error)) from None
+    except SettingsError as error:
+        # A variable that holds JSON; its message names the field, and the cause what is wrong with the text.
+        raise ConfigError(f"the configuration is not usable: {error}: {error.__cause__}") from None
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, numbers of thousands of digits, endless nesting
+        raise ConfigError(f"STREAMPROC_CONFIG names {path!r}, which cannot be read as TOML: {error}") from None
 
 
 def _explain(error: ValidationError) -> str:

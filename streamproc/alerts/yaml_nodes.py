@@ -6,15 +6,17 @@ import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from streamproc.errors import ConfigError
 
-_DURATION: Final = re.compile(r"^(\d+)(ms|s|m|h|d)$")
+_DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)\Z")
+_WHOLE: Final = re.compile(r"[0-9]{1,15}\Z")
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DEEPEST: Final = 20
 _TRUE: Final = ("true", "yes", "on")
 _FALSE: Final = ("false", "no", "off")
 _TAG: Final = "tag:yaml.org,2002:"
@@ -39,6 +41,22 @@ class Problems:
             raise ConfigError("\n".join(text for _, text in sorted(self.found, key=lambda item: item[0])))
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses deep nesting: PyYAML's time grows with its square (3,000 brackets took a second), then recursion ends."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:
+        self._check_depth(self.flow_level)
+        super().fetch_flow_collection_start(TokenClass)
+
+    def add_indent(self, column: int) -> bool:
+        self._check_depth(len(self.indents))
+        return bool(super().add_indent(column))
+
+    def _check_depth(self, depth: int) -> None:
+        if depth >= _DEEPEST:
+            raise yaml.MarkedYAMLError(problem=f"nested more than {_DEEPEST} levels", problem_mark=self.get_mark())
+
+
 def line_of(node: Node) -> int:
     """The node's line, counted from 1."""
     return int(node.start_mark.line) + 1
@@ -47,7 +65,7 @@ def line_of(node: Node) -> int:
 def compose(text: str, problems: Problems) -> Node | None:
     """The document's root node, or None (an empty file, or no YAML, which becomes a problem)."""
     try:
-        return yaml.compose(text, Loader=yaml.SafeLoader)
+        return yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problems.add(line, "file", error.problem or "", "this is no YAML")
@@ -124,9 +142,9 @@ class Fields:
         if not self.has(name):
             return default
         node = self._nodes[name]
-        if isinstance(node, ScalarNode) and node.style is None and node.value.isascii() and node.value.isdigit():
+        if isinstance(node, ScalarNode) and node.style is None and _WHOLE.match(node.value):
             return int(node.value)
-        self.bad(name, "must be an integer of at least 0")
+        self.bad(name, "must be an integer of at least 0 and at most 15 digits")
         return default
 
     def boolean(self, name: str, default: bool) -> bool:
@@ -146,7 +164,7 @@ class Fields:
         match = _DURATION.match("0s" if raw == "0" else raw)
         if match:
             return int(match[1]) * _UNIT_MS[match[2]]
-        self.bad(name, "must be a duration: a whole number and one of ms, s, m, h, d (or 0)")
+        self.bad(name, "must be a duration: a whole number of at most 9 digits and one of ms, s, m, h, d (or 0)")
         return default
 
     def texts(self, name: str) -> tuple[str, ...] | None:

@@ -192,6 +192,11 @@ def test_inhibiting_other_values_is_refused() -> None:
         ("rulez: []", "line 1: rulez = '\\(a list\\)': unknown field; allowed: rules"),
         ("rules: []\nrules: []", "line 2: rules = '\\(a list\\)': given twice"),
         ("a: \x00", "this is no YAML"),
+        ("[" * 3000, "nested more than 20 levels"),
+        ("- " * 3000, "nested more than 20 levels"),
+        ("&a [*a]", "file = "),
+        ("rules:\n  - name: a\n    min_count: " + "9" * 5000, "at most 15 digits"),
+        ("rules:\n  - name: a\n    metric: dau\n    for: " + "9" * 5000 + "s", "at most 9 digits"),
     ],
 )
 def test_broken_files(text: str, words: str) -> None:
