@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import decoding, silver
+from tests.fuzz.targets import decoding, http, inside, letters, silver, sql, texts
 
-TARGETS: dict[str, Target] = {target.name: target for target in (*decoding.TARGETS, *silver.TARGETS)}
+_MODULES = (decoding, sql, http, texts, letters, inside, silver)
+
+TARGETS: dict[str, Target] = {target.name: target for module in _MODULES for target in module.TARGETS}

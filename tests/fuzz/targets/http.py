@@ -155,6 +155,11 @@ def _column(rng: random.Random, rows: int, depth: int = 0) -> tuple[str, bytes, 
     return "Float64", b"", rng.randbytes(8 * rows)
 
 
+def _text(text: bytes) -> bytes:
+    length = bytes((len(text),)) if len(text) < 0x80 else bytes((len(text) & 0x7F | 0x80, len(text) >> 7))
+    return length + text
+
+
 def _native(rng: random.Random) -> bytes:
     blocks = b""
     for _ in range(rng.randint(1, 2)):
@@ -163,7 +168,7 @@ def _native(rng: random.Random) -> bytes:
         for number in range(columns):
             kind, prefix, data = _column(rng, rows)
             name = f"c{number}".encode()
-            block += bytes((len(name),)) + name + bytes((len(kind),)) + kind.encode() + (prefix + data if rows else b"")
+            block += _text(name) + _text(kind.encode()) + (prefix + data if rows else b"")
         blocks += block
     if rng.random() < 0.3:
         return b"=" + blocks
