@@ -29,6 +29,8 @@ _ROLES = ("archive", "notify")
 _FIRST_READY_S = 180.0
 #: A supervisor pauses before it starts a worker again, and what was told as idle must be seen as such.
 _STEADY_S = 3.0
+#: A round that begins later than this before the end would end long after it.
+_ROUND_S = 15.0
 
 Say = Callable[[str], None]
 
@@ -86,7 +88,7 @@ class Run:
         for drawn in rounds(faults, self.options.seed):
             each = drawn.with_another(self._again)
             await asyncio.sleep(each.delay_s)
-            if time.monotonic() >= until:
+            if time.monotonic() >= until - (_ROUND_S if each.number > 1 else 0.0):
                 break
             load.check()
             left = until - time.monotonic()
