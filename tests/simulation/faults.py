@@ -12,6 +12,9 @@ from tests.simulation.broker import Log
 from tests.simulation.worker import Process
 from tests.simulation.world import World
 
+#: Longer than producers' clocks are apart.
+_RENEWAL_MS: Final = 5_000
+
 Fault = Callable[[World], bool]
 """Injects itself if it can; False if it cannot now."""
 
@@ -88,6 +91,35 @@ def away(world: World) -> bool:
     return True
 
 
+def slow_sink(world: World) -> bool:
+    """A sink takes its time while partitions change hands: who wrote is gone when the answer comes."""
+    target = ("clickhouse", "redis")[int(world.rng.random() * 2)]
+    world.slow[target] = int(world.rng.random() * 12) + 3
+    world.fault(f"{target} slow amid a rebalance")
+    world.rebalance()
+    return True
+
+
+def crash_restoring(world: World) -> bool:
+    """Who takes over dies amid its restore, and so does who takes over from it: up to three times in a row."""
+    restoring = [process for process in world.processes if process.rejoining and not process.paused]
+    if not restoring:
+        return False
+    process = restoring[int(world.rng.random() * len(restoring))]
+    for _ in range(int(world.rng.random() * 2) + 2):
+        world.bury(process)
+        process = world.start_process()
+        process.rejoin()
+        for _ in range(int(world.rng.random() * 8)):
+            process.loop.run_ready(int(world.rng.random() * 40) + 1)
+            if process.loop.ended or not process.requests:
+                break
+            request = process.requests.pop(0)
+            world.resolve(request, world.apply(request))
+    world.fault("crashes in a row amid restores")
+    return True
+
+
 def empty_redis(world: World) -> bool:
     """Redis loses its data."""
     world.redis.empty(virtual.clock.ms)
@@ -124,7 +156,7 @@ def retention(world: World) -> bool:
 
     That takes days: no restore that is under way, and no zombie, is as old as what is deleted.
     """
-    if any(log.start for log in world.broker.logs.values() if log.name[0] in (topics.WINDOW_STATE, topics.WINDOW_IDS)):
+    if _is_state_trimmed(world):
         return False
     logs = [log for log in world.source_logs() if log.length]
     if not logs or any(process.rejoining for process in world.processes):
@@ -153,11 +185,40 @@ def overtaken(world: World) -> bool:
     log = logs[int(world.rng.random() * len(logs))]
     recorded = newest_offset(world, log, "")
     start = log.start + 1 + int(world.rng.random() * log.length)
-    if start > recorded and _is_known(world, log) and newest_offset(world, log, "snapshot") < 0:
+    has_snapshot = newest_offset(world, log, "snapshot") >= 0 and not _is_state_trimmed(world)
+    if start > recorded and _is_known(world, log) and not has_snapshot:
         return False
     log.trim(start)
+    if start <= recorded and world.rng.random() < 0.5:
+        for state in [log for log in world.broker.logs.values() if log.name[0] == topics.WINDOW_STATE]:
+            state.trim(state.next_offset)
+        world.fault("and all snapshots")
     world.fault("retention overtakes")
     return True
+
+
+def overtaken_while_stopped(world: World) -> bool:
+    """All workers are gone for days, records come, and retention passes the last one that was read."""
+    logs = [log for log in world.source_logs() if newest_offset(world, log, "snapshot") >= log.start]
+    if not logs or _is_state_trimmed(world) or any(process.paused for process in world.processes):
+        return False
+    for process in list(world.processes):
+        world.bury(process)
+    world.late.clear()  # days have passed
+    log = logs[int(world.rng.random() * len(logs))]
+    unread = log.next_offset
+    for _ in range(int(world.rng.random() * 6) + 1):
+        virtual.clock.ms += int(world.rng.random() * 900_000)
+        log.append(virtual.clock.ms, *world.events.next(log, virtual.clock.ms))
+    log.trim(unread + int(world.rng.random() * (log.next_offset - unread)))
+    world.fault("retention overtakes")
+    world.fault("retention passes stopped workers")
+    return True
+
+
+def _is_state_trimmed(world: World) -> bool:
+    state = (topics.WINDOW_STATE, topics.WINDOW_IDS)
+    return any(log.start for log in world.broker.logs.values() if log.name[0] in state)
 
 
 def _is_empty_for_some(world: World, log: Log) -> bool:
@@ -177,6 +238,7 @@ def _is_known(world: World, log: Log) -> bool:
 
 def lose_broker(world: World) -> bool:
     """The broker comes back without any of its logs."""
+    virtual.clock.ms += _RENEWAL_MS
     world.broker.renew({topic for topic, _ in world.broker.logs}, virtual.clock.ms)
     world.fault("broker lost its logs")
     world.rebalance()
@@ -188,6 +250,8 @@ def recreate_topic(world: World) -> bool:
     topic = world.sources[int(world.rng.random() * len(world.sources))]
     for log in world.source_logs():
         log.recorded = newest_offset(world, log, "") if log.name[0] == topic else log.recorded
+    # A log that began with the same record in the same millisecond would have the same identity.
+    virtual.clock.ms += _RENEWAL_MS
     world.broker.renew({topic}, virtual.clock.ms)
     world.fault("topic made again")
     world.rebalance()
@@ -234,9 +298,17 @@ USUAL: Final[dict[Fault, int]] = {
     away: 14,
     empty_redis: 8,
     add_partition: 5,
+    slow_sink: 12,
+    crash_restoring: 14,
     retention_of_state: 4,
     retention: 10,
 }
 
 #: After these some numbers follow other rules (checks.py): at most one of them a history.
-SPECIAL: Final[tuple[Fault, ...]] = (overtaken, lose_broker, recreate_topic, restore_clickhouse)
+SPECIAL: Final[tuple[Fault, ...]] = (
+    overtaken,
+    overtaken_while_stopped,
+    lose_broker,
+    recreate_topic,
+    restore_clickhouse,
+)

@@ -93,6 +93,8 @@ class History:
         world.decisions += 1
         if world.away:
             world.away = {target: left - 1 for target, left in world.away.items() if left > 1}
+        if world.slow:
+            world.slow = {target: left - 1 for target, left in world.slow.items() if left > 1}
         for process in list(world.processes):
             if process.loop.ended:
                 world.bury(process)
@@ -134,9 +136,10 @@ class History:
         process.loop.run_ready(60)
         if draw < _THROUGH:
             for _ in range(_STEPS):
-                if not process.requests or process.loop.ended:
+                target = next((r.target for r in process.requests if r.target not in self.world.slow), "")
+                if not target or process.loop.ended:
                     return
-                self._answer(process, process.requests[0].target, 99)
+                self._answer(process, target, 99)
                 process.loop.run_ready(60)
 
     def _append(self) -> bool:
@@ -233,6 +236,8 @@ class History:
             return False
         process = waiting[int(rng.random() * len(waiting))]
         first = process.requests[int(rng.random() * len(process.requests))].target
+        if first in world.slow:
+            return False
         number = 99 if rng.random() < 0.6 else int(rng.random() * 3) + 1
         self._answer(process, first, number)
         if not process.paused:
@@ -285,7 +290,7 @@ class History:
         """No more faults: all is read, flushed, merged and written, whoever is left to do it; and then, what comes too
         late comes all the same: zombies wake up with what they knew, and servers apply what was given up."""
         world, rng = self.world, self.rng
-        world.error_rate, world.slow_reads, world.away = 0.0, 0.0, {}
+        world.error_rate, world.slow_reads, world.away, world.slow = 0.0, 0.0, {}, {}
         world.resting = True
         self._say("-- no more faults")
         share = 0.15
@@ -309,7 +314,8 @@ class History:
             process.widen()
         if not any(not process.stopping and not process.paused for process in world.processes):
             world.start_process()
-        world.rebalance()
+        if not world.is_owned() or self.rng.random() < 0.4:
+            world.rebalance()
         left = rest.settle(world)
         if left:
             world.problem(f"does not come to rest: {left}")

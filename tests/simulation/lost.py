@@ -29,11 +29,13 @@ class Included:
     def __init__(self, world: World, logs: Logs) -> None:
         self._world = world
         self._logs = logs
-        by_hash = {record_hash(record): log for log, _ in logs for record in log.everything}
+        # Two partitions may begin with the same record.
+        by_source = {(*log.name, record_hash(record)): log for log, _ in logs for record in log.everything}
         self._versions: dict[tuple[Log, Place, int], int] = {}
         for key, parts in world.clickhouse.cells.items():
             for (start, source), cell in parts.items():
-                log = by_hash.get(source.rsplit("/", 1)[1])
+                topic, partition, log_id = source.rsplit("/", 2)
+                log = by_source.get((topic, int(partition), log_id))
                 if log is None:
                     world.problem(f"a cell of an unknown log: {source}")
                     continue

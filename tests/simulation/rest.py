@@ -38,6 +38,12 @@ def to_flush(process: Process) -> Owners | None:
     return ("flush",) if process.role.aggregator.retired else None
 
 
+def is_flushing(process: Process) -> bool:
+    """Whether a flush or a snapshot is under way: it may wait to try again."""
+    flusher = process.role.flusher
+    return flusher._lock.locked() or (flusher._saving is not None and not flusher._saving.done())
+
+
 def to_publish(process: Process) -> Owners | None:
     """What lets it publish what it has merged, and write it."""
     merge = process.role.merge
@@ -56,7 +62,7 @@ def unrest(world: World) -> list[str]:
             found.append(f"{process.name} has not taken over its partitions")
         elif to_fetch(process) is not None:
             found.append(f"{process.name} is behind: {process.positions}")
-        elif to_flush(process) is not None:
+        elif to_flush(process) is not None or is_flushing(process):
             found.append(f"{process.name} has not flushed")
         elif to_publish(process) is not None:
             found.append(f"{process.name} has not published or written")
@@ -83,7 +89,7 @@ def _round(world: World, is_rare: bool) -> None:
         if process.taken_number < process.target_number:
             process.rejoin()
             drain(world, process)
-        if is_rare or process.rejoining or process.stopping:
+        if process.alive and (is_rare or process.rejoining or process.stopping or is_flushing(process)):
             fire(world, process, lambda owner: owner not in _OFTEN)
     for due in (to_fetch, to_flush, to_fetch, to_publish):
         for process in _awake(world):

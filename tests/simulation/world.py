@@ -62,6 +62,8 @@ class World:
         self.events = Events(rng)
         self.processes: list[Process] = []
         self.away: dict[str, int] = {}
+        #: Sinks that answer nothing now, and for how many decisions.
+        self.slow: dict[str, int] = {}
         #: Writes whose client has given up on them, and that servers may still apply.
         self.late: list[Request] = []
         #: Answers that are on their way back.
@@ -180,6 +182,12 @@ class World:
                     targets[members[int(rng.random() * len(members))]].add((topic, partition))
         for process, target in targets.items():
             process.target, process.target_number = frozenset(target), self.rebalance_number
+
+    def is_owned(self) -> bool:
+        """Whether every partition is fetched by somebody who goes on."""
+        active = [p for p in self.processes if not (p.stopping or p.paused) and p.taken_number == p.target_number]
+        owned = {tp for process in active for tp in process.positions}
+        return all(tp in owned for tp in self.broker.logs if tp[0] in self.fetched)
 
     # The network.
 
