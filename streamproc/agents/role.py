@@ -85,6 +85,10 @@ class Role:
         """Whether the log still holds the last record taken of it (contract topic); asked after every reconnection."""
         return True
 
+    def is_known_log(self, topic: str, partition: int) -> bool:
+        """Whether anything was taken of the log by which `is_same_log` can tell it from another one."""
+        return True
+
     async def open(self) -> None:
         """Connect and start background tasks; before the first assignment."""
 
@@ -176,7 +180,9 @@ class Role:
                 await asyncio.sleep(0.5)
                 continue
             if same:
-                self._verified[name] = now
+                # Nothing contradicts a log of which nothing was read: its next batch has to be asked about again.
+                if self.is_known_log(*name):
+                    self._verified[name] = now
                 return True
             if name not in self._foreign:
                 log.warning("another log is served; waiting for the rebalance", topic=name[0], partition=name[1])

@@ -118,6 +118,14 @@ class WindowsRole(Role):
             runtime = self.aggregator.runtimes.get((topic, partition))
             return runtime is None or await self.restorer.is_same(reader, runtime)
 
+    def is_known_log(self, topic: str, partition: int) -> bool:
+        """An empty log has no identity, and no cells were merged of one that is at its beginning."""
+        if topic == topics.WINDOW_PARTIALS:
+            held = self.merge.partitions.get(partition)
+            return held is None or held.next_offset > 0
+        runtime = self.aggregator.runtimes.get((topic, partition))
+        return runtime is None or runtime.state is not None
+
     async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
         """Events to stage 1, cells to stage 2."""
         if topic == topics.WINDOW_PARTIALS:

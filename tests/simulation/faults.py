@@ -154,11 +154,13 @@ def retention_of_state(world: World) -> bool:
 def retention(world: World) -> bool:
     """Records of a source that lie before every snapshot that a restart could begin from are deleted.
 
-    That takes days: no restore that is under way, and no zombie, is as old as what is deleted.
+    That takes days: no restore that is under way, and no zombie, is as old as what is deleted. Nor is the snapshot of a
+    log that was there before it.
     """
     if _is_state_trimmed(world):
         return False
-    logs = [log for log in world.source_logs() if log.length]
+    before = {log.name for log in world.broker.history if log.lost_ms >= 0}
+    logs = [log for log in world.source_logs() if log.length and log.name not in before]
     if not logs or any(process.rejoining for process in world.processes):
         return False
     log = logs[int(world.rng.random() * len(logs))]
@@ -239,6 +241,9 @@ def _is_known(world: World, log: Log) -> bool:
 def lose_broker(world: World) -> bool:
     """The broker comes back without any of its logs."""
     virtual.clock.ms += _RENEWAL_MS
+    for request in [request for request in world.late if request.target == "clickhouse"]:
+        world.late.remove(request)
+        world.apply(request)
     world.broker.renew({topic for topic, _ in world.broker.logs}, virtual.clock.ms)
     world.fault("broker lost its logs")
     world.rebalance()

@@ -182,3 +182,20 @@ def test_a_total_is_shown_though_worker_and_log_die_between_its_cells_and_its_va
     spending.start()
     spending.settle()
     assert spending.totals() == {"1": 0.01}
+
+
+def test_a_log_lost_between_the_fetch_of_its_first_batch_and_its_handling_is_another_one(script: Script) -> None:
+    """The consumer goes on at its position, in a log that was filled beyond it meanwhile. That the first batch was of
+    another log contradicted nothing, since nothing had been read before it; nor was the second one asked about."""
+    process = script.start()
+    script.append(1)
+    assert process.fetch(TOPIC, 1)  # lies in the buffer
+    assert faults.lose_broker(script.world)
+    script.append(3)
+    assert process.fetch(TOPIC, 2)
+    process.loop.run_ready(1000)
+    script.settle()
+    # The old log's event was fetched and still counts; of the new one nothing is left out.
+    assert len(script.sources()) == 2
+    assert script.counted() == 4
+    assert script.check() == []
