@@ -47,6 +47,22 @@ def sync_client(settings: Settings, timeout_s: float = 20.0) -> Any:
     )
 
 
+def let_go_of_frames(error: BaseException) -> None:
+    """Take this error, and those behind it, off the frames that raised them.
+
+    The drivers' errors and their frames refer to each other, so that only a full garbage collection, minutes later,
+    frees a block of 16 MB that could not be sent: a worker grew by 2.4 MB/s while ClickHouse was away.
+    """
+    known: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and id(one) not in known:
+            known.add(id(one))
+            one.__traceback__ = None
+            waiting += [one.__cause__, one.__context__]
+
+
 class ClickHouse:
     """Inserts and queries over HTTP, for one event loop. Safe for concurrent use; nothing is retried here."""
 
@@ -80,7 +96,11 @@ class ClickHouse:
             async with asyncio.timeout(self._timeout_s):
                 await client.raw_insert(table, columns, block, settings=settings, fmt="Native")
         except Exception as error:
+            let_go_of_frames(error)
             raise sort_clickhouse_error(error) from error
+        finally:
+            # The frame of a coroutine that failed lives on in the traceback of what it raised.
+            del block
 
     async def rows(
         self, sql: str, parameters: dict[str, Any] | None = None, bytes_columns: Sequence[str] = ()
