@@ -189,8 +189,11 @@ class MergeAgent:
             held = self.partitions.get(number)
             window = held.state.windows.get(key) if held is not None else None
             if window is not None:
-                self._writing[number, key] = changed = [cell for cell, _ in window.changed.values()]
+                changed = [cell for cell, _ in window.changed.values()]
                 cells += changed
+                # A value of what is known only is no end: if this worker dies, another one has to see these cells.
+                if window.complete:
+                    self._writing[number, key] = changed
         await self._store.write(cells, self._values(names))
         passing("after_clickhouse")
 

@@ -216,6 +216,7 @@ class MergeState:
             if not window.complete and key.size != ALL and key.start_ms >= self.known_from[key.size]:
                 window.complete = True
                 self.to_load.pop(key, None)
+                self.dirty[key] = None
 
     def finish(self, progress: Mapping[str, SourceProgress], now_ms: int, idle_ms: int) -> int:
         """Mark windows final that every source has passed (or is idle past, by the wall clock); returns how many."""

@@ -130,6 +130,30 @@ def test_a_cell_that_is_not_stored_is_read_again_though_its_window_moved_on() ->
     asyncio.run(act())
 
 
+def test_a_cell_whose_value_was_shown_as_far_as_known_is_read_again() -> None:
+    """ClickHouse could not be asked, and took the cell and an incomplete value a moment later: whoever comes next has to
+    see the cell, or nobody ever shows the whole."""
+
+    async def act() -> None:
+        store = Store()
+        store.cells.append(cell("a", 5))
+        made = agent(store, Live())
+        held = made.partitions[NUMBER]
+        made.lookup.failed = True
+        await made.handle("window-partials", NUMBER, [record(0, cell("b", 0))])
+        await made.emit_now()
+        while made.clickhouse.pending:
+            await made.clickhouse._write_some()
+        assert (store.cells[-1].source, store.values[-1].value) == ("b", 1)
+        assert held.stored_until() <= 0
+        made.lookup.failed = False
+        await flushed(made)
+        assert store.values[-1].value == 7
+        assert held.stored_until() == 1
+
+    asyncio.run(act())
+
+
 def test_cells_of_another_release_and_unreadable_records_are_left_alone() -> None:
     """A measure that this release does not have, in the topic, in ClickHouse: no crash, and the others count."""
 
