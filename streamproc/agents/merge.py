@@ -235,6 +235,8 @@ class MergeAgent:
             await self.live_view.roll()
 
     def _let_go(self, held: MergePartition, now: int) -> None:
+        if not held.loaded:
+            return  # what is looked up may have been read before the last write: it would come back as it was then
         for key in held.settled(now):
             name = (held.number, key)
             if name in self.clickhouse:

@@ -199,3 +199,32 @@ def test_a_log_lost_between_the_fetch_of_its_first_batch_and_its_handling_is_ano
     assert len(script.sources()) == 2
     assert script.counted() == 4
     assert script.check() == []
+
+
+def test_a_slow_answer_does_not_bring_back_windows_as_they_were(script: Script) -> None:
+    """Redis was emptied, so stored windows are looked up; ClickHouse has read them, and its answer takes its time. Windows
+    that were renewed, written and let go meanwhile came back as they were before, and rules judged them so."""
+    process = script.start()
+    script.append(4)
+    script.settle()
+    script.world.redis.empty(virtual.clock.ms)
+    virtual.clock.ms += 10_000
+    script.fire(process, "refill")
+    assert script.answer(process)
+    script.fire(process, "load")
+    slow = next(request for request in process.requests if request.is_read and request.target == "clickhouse")
+    process.requests.remove(slow)
+    answer = slow.apply()
+    script.append(4)
+    script.fetch(process)
+    script.fire(process, "flush")
+    rest.drain(script.world, process)
+    virtual.clock.ms += 1_800_000
+    for owner in ("follow progress", "clock", "emit", "redis", "clickhouse", "clock"):
+        script.fire(process, owner)
+        rest.drain(script.world, process)
+    script.world.resolve(slow, answer)
+    rest.drain(script.world, process)
+    script.settle()
+    assert script.counted() == 8
+    assert script.check() == []
