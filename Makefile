@@ -14,7 +14,7 @@ KAFKA_TESTS := tests/kafka tests/e2e tests/agents tests/ops tests/produce tests/
 	tests/embedded/test_doctor.py tests/docs/test_examples.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-kafka test-slow check bench chaos kafka lock accept-main accept-exact simulate clean
+.PHONY: help setup setup-dev run test test-kafka test-slow check bench chaos kafka lock accept-main accept-exact fuzz simulate clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ accept-main: $(VENV)/.dev ## measure the list "What must hold" of the main job
 
 chaos: $(VENV)/.dev ## the fault run: MINUTES=2 SEED=1 [BROKER=kafka|embedded NODES=3 WORKERS=3 RATE=200 REPORT=file.md ARGS="..."]
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) --seed $(or $(SEED),1) $(if $(BROKER),--broker $(BROKER)) $(if $(NODES),--nodes $(NODES)) $(if $(WORKERS),--workers $(WORKERS)) $(if $(RATE),--rate $(RATE)) $(if $(PARTITIONS),--partitions $(PARTITIONS)) $(if $(REPORT),--report $(REPORT)) $(ARGS)
+
+fuzz: $(VENV)/.dev ## fuzz what reads the inputs of others: RUNS=100000 TARGET=all SEED=1 (TARGET=name, or how names begin)
+	$(BIN)/python -m tests.fuzz --target $(or $(TARGET),all) --runs $(or $(RUNS),100000) --seed $(or $(SEED),1)
 
 kafka: $(VENV)/.run ## Apache Kafka on this machine until Ctrl-C (NODES=3, PORT=9092, DATA=dir; needs Java 17 and Maven)
 	$(BIN)/streamproc kafka $(if $(NODES),--nodes $(NODES)) $(if $(PORT),--port $(PORT)) $(if $(DATA),--data $(DATA))

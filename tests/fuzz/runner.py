@@ -15,11 +15,13 @@ from typing import Any, Final
 
 from tests.fuzz.findings import Finding
 from tests.fuzz.target import Target
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import find
 from tests.fuzz.worker import Note, run_batches, run_singly
 
-#: Seconds without a sign of life after which a worker counts as hung (wall time, generous: the machine may be busy).
-HUNG_S: Final = 60.0
+#: CPU seconds without a sign of life after which a worker counts as hung; a busy machine may give it none for minutes.
+HUNG_CPU_S: Final = 20.0
+#: Wall seconds after which a worker counts as hung that takes no CPU: it waits for what never comes.
+HUNG_S: Final = 900.0
 _CRASHES_TAKEN: Final = 10
 
 
@@ -34,13 +36,11 @@ class Report:
 
 
 def _batches(name: str, seed: int, first: int, last: int, note: str, queue: Any) -> None:
-    run_batches(
-        TARGETS[name], seed, first, last, Note(Path(note)), lambda finding, number: queue.put((finding, number))
-    )
+    run_batches(find(name), seed, first, last, Note(Path(note)), lambda finding, number: queue.put((finding, number)))
 
 
 def _singly(name: str, seed: int, number: int, note: str) -> None:
-    run_singly(TARGETS[name], seed, number, Note(Path(note)))
+    run_singly(find(name), seed, number, Note(Path(note)))
 
 
 def fuzz(target: Target, seed: int, runs: int, on_progress: Callable[[Report], None] = lambda _report: None) -> Report:
@@ -80,6 +80,7 @@ def _watch(
     on_progress: Callable[[Report], None],
 ) -> bool:
     """Until the process ends, or is killed because it hangs (then true)."""
+    hung = _Hung(process)
     while True:
         process.join(0.2)
         while not queue.empty():
@@ -89,9 +90,33 @@ def _watch(
         on_progress(report)
         if process.exitcode is not None:
             return False
-        if time.monotonic() - at_s > HUNG_S:
+        if hung.now(at_s):
             _end(process)
             return True
+
+
+class _Hung:
+    """Whether a process has taken too long since its last sign of life."""
+
+    def __init__(self, process: BaseProcess) -> None:
+        self._stat = Path(f"/proc/{process.pid}/stat")
+        self._sign = -1.0
+        self._cpu_s = 0.0
+
+    def now(self, sign_s: float) -> bool:
+        """`sign_s`: monotonic time of the last sign."""
+        cpu_s = self._taken_s()
+        if sign_s != self._sign:
+            self._sign, self._cpu_s = sign_s, cpu_s
+        return cpu_s - self._cpu_s > HUNG_CPU_S or time.monotonic() - sign_s > HUNG_S
+
+    def _taken_s(self) -> float:
+        """CPU seconds of the process; 0 where there is no /proc, or no process any more."""
+        try:
+            fields = self._stat.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _end(process: BaseProcess) -> None:
@@ -110,7 +135,8 @@ def _culprit(context: Any, target: Target, seed: int, number: int, path: Path, h
     note.write(number, -1, 0)
     process = context.Process(target=_singly, args=(target.name, seed, number, str(path)))
     process.start()
-    while process.exitcode is None and time.monotonic() - note.read()[3] <= HUNG_S:
+    still = _Hung(process)
+    while process.exitcode is None and not still.now(note.read()[3]):
         process.join(0.2)
     if process.exitcode is None:
         _end(process)
