@@ -35,12 +35,23 @@ class Segment(msgspec.Struct, array_like=True):
     keys: int
 
 
+class LostRange(msgspec.Struct, array_like=True, frozen=True, order=True):
+    """Offsets `first` to `last` of a log that were deleted before they were read; when that was found (epoch ms)."""
+
+    first: int
+    last: int
+    found_ms: int
+
+
 class Progress(msgspec.Struct, kw_only=True, omit_defaults=True):
     """How far a source is (`kind` 'progress'), and where its state as of exactly that offset lies ('snapshot').
 
     `tail_hash` identifies the record at `offset`; `log_id` the log. `state_offsets` are messages of `window-state`
     (chunks of the encoded state, in order), `ids` and `statuses` messages of `window-ids`. For `kind` 'merge' the
     source is 'merge/PARTITION' and `offset` the first record of window-partials that is not yet stored everywhere.
+
+    Up to `sent` (-1: not known) every cell of the source has been sent to `window-partials`: large cells may wait a few
+    seconds beyond it. `lost` are the newest ranges of its log that nobody could read.
 
     `poison` are offsets of the log that every reader takes for dead letters; a record of `kind` 'poison' adds to them.
     For `kind` 'begun' a worker of `role` began to read on, when `offset` was the last one known to be safe. Records of
@@ -61,6 +72,8 @@ class Progress(msgspec.Struct, kw_only=True, omit_defaults=True):
     ids: list[Segment] = []
     statuses: list[Segment] = []
     poison: list[int] = []
+    sent: int = -1
+    lost: list[LostRange] = []
     role: str = ""
 
 

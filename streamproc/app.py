@@ -20,6 +20,7 @@ from streamproc.sinks.alerts_store import GoldAlerts, LiveAlerts
 from streamproc.sinks.bronze import BronzeSink
 from streamproc.sinks.clickhouse_client import ClickHouse
 from streamproc.sinks.dead_letters_store import DeadLetters
+from streamproc.sinks.lost_offsets_store import LostOffsetsStore
 from streamproc.sinks.redis_live import RedisLive, connect
 from streamproc.sinks.windows_sink import WindowsSink
 
@@ -43,9 +44,10 @@ def build_role(settings: Settings, name: str) -> Role:
             RedisLive(connect(settings), settings.redis_prefix),
             load_rules(settings.alert_rules),
             gold.load_states,
+            LostOffsetsStore(clickhouse),
         )
     if name == "archive":
-        return ArchiveRole(settings, BronzeSink(clickhouse), DeadLetters(clickhouse))
+        return ArchiveRole(settings, BronzeSink(clickhouse), DeadLetters(clickhouse), LostOffsetsStore(clickhouse))
     if name == "notify":
         gold = GoldAlerts(clickhouse)
         return NotifyRole(

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from schemas.internal import LostRange
 from schemas.outcomes import FUTURE_LIMIT_MS, DeadReason
 from streamproc.agents.fatal import die
 from streamproc.agents.flood import DEFAULT_LIMIT, PROBE_RECORDS, FloodGuard
@@ -16,7 +17,7 @@ from streamproc.agents.holes import HoleGuard
 from streamproc.agents.log_reader import record_hash
 from streamproc.agents.poison import PoisonGuard, decode_records
 from streamproc.agents.runtime import DeadLetter, SourceRuntime
-from streamproc.clock import monotonic
+from streamproc.clock import monotonic, now_ms
 from streamproc.config import Settings
 from streamproc.decode import Decoded
 from streamproc.failpoints import passing, poisoned
@@ -40,6 +41,8 @@ log = get_logger("aggregate")
 
 #: The event loop is given back after this many records (about 10 ms of work).
 SLICE: Final = 4096
+#: Newest ranges of lost offsets that progress records carry along, so that a row of each is written in the end.
+MAX_LOST: Final = 20
 
 _FUTURE: Final = "occurred_at is more than 300 s ahead of the log's time"
 
@@ -65,6 +68,8 @@ class Aggregator:
         self.poison: PoisonGuard | None = None
         #: Judges batches that do not begin where they are due; None: they end the process.
         self.holes: HoleGuard | None = None
+        #: Told of ranges of a source that are lost, and whether they are new or from its progress records.
+        self.on_lost: Callable[[SourceRuntime, list[LostRange], bool], None] | None = None
 
     def runtime(self, topic: str, partition: int) -> SourceRuntime:
         """The runtime of a partition, made at its first assignment."""
@@ -85,13 +90,17 @@ class Aggregator:
         records = await self._unseen(runtime, records)
         if not records:
             return
-        if runtime.state is None:
-            runtime.open(record_hash(records[0]), self.settings.dedup_horizon_ms)
+        state = runtime.state
+        if state is None:
+            state = runtime.open(record_hash(records[0]), self.settings.dedup_horizon_ms)
             log.info("new log", topic=topic, partition=partition, log_id=runtime.log_id, offset=records[0].offset)
         BATCH_RECORDS.labels(topic).observe(len(records))
         start = 0
         while start < len(records):
             part = records[start : start + SLICE]
+            last = state.fits(part[-1].offset)
+            if last < part[-1].offset:
+                part = [record for record in part if record.offset <= last] or part[:1]
             if runtime.care.suspect:
                 part = await self._vetted(runtime, part)
                 if self.revoked.is_set():
@@ -131,16 +140,25 @@ class Aggregator:
         if hole is None or self.revoked.is_set():
             return []
         if hole.deleted and runtime.state is not None:
-            LOST_OFFSETS.labels(runtime.topic).inc(hole.deleted)
-            # Saved with the next flush: a restart from before the hole would count the same offsets as lost once more.
-            runtime.save_due_s = 0.0
-            log.error(
-                "records were deleted before they were read",
-                topic=runtime.topic,
-                partition=runtime.partition,
-                lost_offsets=hole.deleted,
-            )
+            self.lose(runtime, expected, hole.begins - 1)
         return records
+
+    def lose(self, runtime: SourceRuntime, first: int, last: int) -> None:
+        """Offsets that nobody can read any more, and that are in no cell: counted, said, and recorded with progress."""
+        LOST_OFFSETS.labels(runtime.topic).inc(last + 1 - first)
+        # Saved with the next flush: a restart from before the hole would have to find out all of this once more.
+        runtime.save_due_s = 0.0
+        log.error(
+            "records were deleted before they were read",
+            topic=runtime.topic,
+            partition=runtime.partition,
+            first=first,
+            last=last,
+            lost_offsets=last + 1 - first,
+        )
+        runtime.lost = [*runtime.lost, LostRange(first, last, now_ms())][-MAX_LOST:]
+        if self.on_lost is not None:
+            self.on_lost(runtime, runtime.lost[-1:], True)
 
     async def _fold(self, runtime: SourceRuntime, records: list[Any]) -> int:
         """Decode and apply one slice; returns how many records were taken.

@@ -17,14 +17,16 @@ from schemas.outcomes import FUTURE_LIMIT_MS
 from streamproc.agents.archive_queue import ArchiveQueues, BronzeStore, DeadLetterStore
 from streamproc.agents.follow import Follower
 from streamproc.agents.log_reader import LogReader, LogReaders, record_hash
+from streamproc.agents.losses import LossStore
 from streamproc.agents.poison import POISON_ERROR, Care, PoisonGuard, decode_records
 from streamproc.agents.progress_log import read_known
 from streamproc.agents.publisher import Publisher
 from streamproc.agents.role import Role
-from streamproc.clock import monotonic
+from streamproc.clock import monotonic, now_ms
 from streamproc.config import Settings
 from streamproc.logs import get_logger
 from streamproc.sinks.bronze import BronzeBatch, Condemned, RestorePoint
+from streamproc.sinks.lost_offsets_store import NOT_ARCHIVED, LostOffsets
 from streamproc.telemetry import LOST_OFFSETS, NEW_LOGS
 from streamproc.windows.source import NEVER
 
@@ -52,9 +54,12 @@ class ArchiveRole(Role):
     fetch_wait_ms = 500
     linger_s = 0.5
 
-    def __init__(self, settings: Settings, bronze: BronzeStore, dead_letters: DeadLetterStore) -> None:
+    def __init__(
+        self, settings: Settings, bronze: BronzeStore, dead_letters: DeadLetterStore, losses: LossStore
+    ) -> None:
         super().__init__(settings)
         self._bronze = bronze
+        self._losses = losses
         self._queues = ArchiveQueues(self.topics(), bronze, dead_letters, self._progressed)
         self._partitions: dict[tuple[str, int], _Partition] = {}
         self._revoked_now = asyncio.Event()
@@ -139,6 +144,8 @@ class ArchiveRole(Role):
         points = await self._queues.retried(topic, self._bronze.restore_points, topic, partition)
         for point in points:
             if begins > point.offset or await self._is_at(reader, tp, point):
+                if begins > point.offset + 1:
+                    await self._lose(topic, partition, point.log_id, point.offset + 1, begins - 1)
                 log_ms = NEVER if point.redo_log_ms is None else point.redo_log_ms
                 return _Partition(max(begins, point.redo_from), point.log_id, log_ms)
         if points:
@@ -183,9 +190,8 @@ class ArchiveRole(Role):
             hole = await self.holes.proven(topic, partition, state.next_offset, records[0].offset)
             if hole is None or self._revoked_now.is_set():
                 return
-            if hole.deleted and state.log_id:
-                LOST_OFFSETS.labels(topic).inc(hole.deleted)
-                log.error("records were deleted before they were archived", topic=topic, lost_offsets=hole.deleted)
+            if hole.deleted and state.log_id and topic != topics.DEAD_LETTERS:
+                await self._lose(topic, partition, state.log_id, hole.first, hole.begins - 1)
         start = 0
         while start < len(records):
             if not await self._queues.wait_for_room(self._revoked_now):
@@ -201,6 +207,20 @@ class ArchiveRole(Role):
             state.next_offset = part[-1].offset + 1
             start += len(part)
             await asyncio.sleep(0)
+
+    async def _lose(self, topic: str, partition: int, log_id: str, first: int, last: int) -> None:
+        """Record that bronze will never have these; before anything after them is taken."""
+        LOST_OFFSETS.labels(topic).inc(last + 1 - first)
+        log.error(
+            "records were deleted before they were archived",
+            topic=topic,
+            partition=partition,
+            first=first,
+            last=last,
+            lost_offsets=last + 1 - first,
+        )
+        row = LostOffsets(topic, partition, log_id, first, last, now_ms(), NOT_ARCHIVED)
+        await self._queues.retried(topic, self._losses.write, [row])
 
     async def _vetted(self, topic: str, partition: int, state: _Partition, records: list[Any]) -> list[Any]:
         """What of a slice may be decoded without ending the process."""

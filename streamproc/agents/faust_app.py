@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import faust
 from faust.tables import TableManager
@@ -17,6 +17,8 @@ from streamproc.agents.batching import BatchScheduler
 from streamproc.agents.consumer import OwnProgressTransport, Restorer
 from streamproc.config import Settings
 
+#: The longest that a group waits for a member of which it hears heartbeats and no more.
+REBALANCE_TIMEOUT_S: Final = 60.0
 _FOREVER_S = 1_000_000.0
 
 
@@ -63,7 +65,7 @@ def make_app(
         broker_max_poll_interval=_FOREVER_S,
         broker_session_timeout=settings.session_timeout_s,
         broker_heartbeat_interval=max(0.3, settings.session_timeout_s / 5),
-        broker_rebalance_timeout=60.0,
+        broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
         # Also the time that a restore may take (Faust bounds perform_seek by it).
         broker_request_timeout=600.0,
         broker_commit_interval=2.8,

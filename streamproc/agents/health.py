@@ -1,4 +1,4 @@
-"""The worker's own HTTP: /metrics, /live and /ready; and the watchdog that ends a process which is alive but stuck."""
+"""The worker's own HTTP: /metrics, /live and /ready; and the watchdog that ends a process which is alive but stuck, or left out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from streamproc.agents.fatal import die
+from streamproc.agents.faust_app import REBALANCE_TIMEOUT_S
 from streamproc.agents.role import Role
 from streamproc.config import Settings
 from streamproc.errors import ConfigError
@@ -30,6 +31,23 @@ def stuck(role: Role, settings: Settings) -> str:
     if seconds > settings.stuck_after_s and not role.problem():
         return f"no progress for {seconds:.0f} s although there is lag"
     return ""
+
+
+async def outside(role: Role, settings: Settings) -> str:
+    """Why the role counts as left out of its group ('' if not): it was never told its partitions, not even that it has none.
+
+    Without an assignment there is no lag, so `stuck` would never see it. While the broker does not answer, or for as long
+    as a group may take to form, a new process would wait as well.
+    """
+    patience = 3 * settings.session_timeout_s + settings.stuck_after_s
+    seconds = role.joining_s()
+    if seconds <= patience:
+        return ""
+    state = await role.group_state()
+    is_forming = state.endswith("Rebalance")
+    if not state or (is_forming and seconds <= patience + REBALANCE_TIMEOUT_S) or role.joining_s() <= patience:
+        return ""
+    return f"no answer from the consumer group for {seconds:.0f} s, which is {state}"
 
 
 class HealthServer:
@@ -71,7 +89,7 @@ class HealthServer:
         while True:
             await asyncio.sleep(2.0)
             READY.set(0 if unreadiness(self._role) else 1)
-            why = stuck(self._role, self._settings)
+            why = stuck(self._role, self._settings) or await outside(self._role, self._settings)
             if why:
                 die(why)
 

@@ -7,18 +7,23 @@ it leaves the group in its name and joins at once: 10 s of silence less at the d
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import KafkaError, UnknownMemberIdError, for_code
+from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from streamproc.config import Settings
 from streamproc.logs import get_logger
 
 log = get_logger("membership")
+
+_Answer = TypeVar("_Answer")
 
 _TIMEOUT_S: Final = 3.0
 #: Kafka's API that the embedded broker lacks, by which it is known: after such a leave, its group never formed again when
@@ -52,7 +57,7 @@ class Membership:
         if noted is None:
             return False
         try:
-            if not await asyncio.wait_for(self._leave(noted.member), _TIMEOUT_S):
+            if not await asyncio.wait_for(self._asked(partial(self._leave, noted.member)), _TIMEOUT_S):
                 return False
         except UnknownMemberIdError:
             log.debug("the predecessor had left the group already", group=self._group)
@@ -96,19 +101,38 @@ class Membership:
         same = noted.broker == self._settings.broker_url and noted.group == self._group
         return noted if same else None
 
-    async def _leave(self, member: str) -> bool:
-        """True if the coordinator took it; False if this broker must not be told."""
-        client = AIOKafkaClient(bootstrap_servers=self._settings.bootstrap_servers, request_timeout_ms=2000)
-        await client.bootstrap()
+    async def group_state(self) -> str:
+        """The group's state as the broker names it ('Stable', 'PreparingRebalance', 'Empty', ...); '' without an answer."""
         try:
+            return await asyncio.wait_for(self._asked(self._describe), _TIMEOUT_S)
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning("the consumer group cannot be asked for its state", group=self._group, error=repr(error))
+            return ""
+
+    async def _asked(self, ask: Callable[[AIOKafkaClient, int], Awaitable[_Answer]]) -> _Answer:
+        """What the group's coordinator answers, over a connection of its own."""
+        client = AIOKafkaClient(bootstrap_servers=self._settings.bootstrap_servers, request_timeout_ms=2000)
+        try:
+            await client.bootstrap()
             node = await client.coordinator_lookup(CoordinationType.GROUP, self._group)
             await client.ready(node, group=ConnectionGroup.COORDINATION)
-            connections = [conn for conn in client._conns.values() if conn.connected()]
-            if not all(_CREATE_PARTITIONS in conn._versions for conn in connections):
-                return False
-            answer = await client.send(node, LeaveGroupRequest(self._group, member), group=ConnectionGroup.COORDINATION)
-            if answer.error_code:
-                raise for_code(answer.error_code)()
-            return True
+            return await ask(client, node)
         finally:
             await client.close()
+
+    async def _describe(self, client: AIOKafkaClient, node: int) -> str:
+        answer = await client.send(node, DescribeGroupsRequest([self._group]), group=ConnectionGroup.COORDINATION)
+        code, _, state = answer.groups[0][:3]
+        if code:
+            raise for_code(code)()
+        return str(state)
+
+    async def _leave(self, member: str, client: AIOKafkaClient, node: int) -> bool:
+        """True if the coordinator took it; False if this broker must not be told."""
+        connections = [conn for conn in client._conns.values() if conn.connected()]
+        if not all(_CREATE_PARTITIONS in conn._versions for conn in connections):
+            return False
+        answer = await client.send(node, LeaveGroupRequest(self._group, member), group=ConnectionGroup.COORDINATION)
+        if answer.error_code:
+            raise for_code(answer.error_code)()
+        return True

@@ -1,4 +1,4 @@
-"""Alert transitions that no metric rule makes: a topic that is paused, a record that was set aside."""
+"""Alert transitions that no metric rule makes: a topic that is paused, a record that was set aside, records that are lost."""
 
 from __future__ import annotations
 
@@ -33,6 +33,27 @@ def poison_record(topic: str, partition: int, offset: int) -> list[AlertTransiti
             "poison_record",
             {"topic": topic, "partition": str(partition), "offset": str(offset)},
             f"poison_record/{topic}/{partition}/{offset}",
+            seq,
+            state,
+            text,
+            1.0,
+            "records",
+        )
+        for seq, state in ((1, AlertState.FIRING), (2, AlertState.RESOLVED))
+    ]
+
+
+def lost_offsets(topic: str, partition: int, log_id: str, first: int, last: int) -> list[AlertTransition]:
+    """Records were deleted before they were read: told, and over at once, since nothing can bring them back."""
+    text = (
+        f"{topic}: {last + 1 - first} records were deleted before they were read"
+        f" (partition {partition}, offsets {first} to {last}); they are in no window"
+    )
+    return [
+        _transition(
+            "lost_offsets",
+            {"topic": topic, "partition": str(partition), "first": str(first), "last": str(last)},
+            f"lost_offsets/{topic}/{partition}/{log_id}/{first}/{last}",
             seq,
             state,
             text,

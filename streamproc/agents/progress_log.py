@@ -11,7 +11,7 @@ import msgspec
 from aiokafka import TopicPartition
 
 from schemas import internal, topics
-from schemas.internal import Progress
+from schemas.internal import LostRange, Progress
 from streamproc.agents.log_reader import LogReader, LogReaders
 from streamproc.config import Settings
 from streamproc.logs import get_logger
@@ -35,6 +35,11 @@ class Known:
     poison: set[int] = field(default_factory=set)
     #: How often a role's workers began to read on where that offset was the last one safe.
     begun: Counter[tuple[str, int]] = field(default_factory=Counter)
+    #: Up to here every cell was sent to window-partials.
+    sent: int = -1
+    lost: set[LostRange] = field(default_factory=set)
+    #: (offset, log time, highest event time) of each record.
+    points: list[tuple[int, int, int]] = field(default_factory=list)
 
     def add(self, record: Progress, position: int) -> None:
         """Highest offset wins: the last record written can be a zombie's."""
@@ -44,6 +49,9 @@ class Known:
         if record.topic.startswith(internal.BESIDE):
             return
         self.written_at = max(self.written_at, position)
+        self.sent = max(self.sent, record.sent)
+        self.lost.update(record.lost)
+        self.points.append((record.offset, record.log_time_ms, record.max_event_ms))
         if record.offset > self.offset:
             self.offset, self.tail_hash = record.offset, record.tail_hash
         if record.kind != "progress" and (self.snapshot is None or record.offset >= self.snapshot.offset):

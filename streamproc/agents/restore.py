@@ -15,35 +15,45 @@ from aiokafka import TopicPartition
 
 from schemas import internal, topics
 from schemas.internal import Progress
-from schemas.results import ALL
-from streamproc.agents.aggregate import Aggregator
+from streamproc.agents.aggregate import MAX_LOST, Aggregator
+from streamproc.agents.bridge import SentCells, key_of_cell
 from streamproc.agents.log_reader import LogReader, LogReaders, record_hash
 from streamproc.agents.poison import PoisonGuard
 from streamproc.agents.progress_log import Known, read_known
 from streamproc.agents.runtime import SourceRuntime
-from streamproc.catalogue import MEASURES, measure_of
-from streamproc.clock import monotonic
+from streamproc.catalogue import measure_of
+from streamproc.clock import monotonic, now_ms
 from streamproc.config import Settings
 from streamproc.logs import get_logger
 from streamproc.telemetry import NEW_LOGS, RESTORE_SECONDS
 from streamproc.windows.accumulators import UnreadableError, load_accumulator
-from streamproc.windows.arithmetic import SIZE_NAMES
 from streamproc.windows.dimensions import DimensionIndex
-from streamproc.windows.source import CellKey, SourceState
+from streamproc.windows.source import NEVER, SourceState
 
 log = get_logger("restore")
 
 #: Messages between two that are wanted, up to which reading on is cheaper than another round trip.
 _SMALL_GAP: Final = 8
+#: Lost ranges found so long ago have their row, and have been told.
+_LOST_KNOWN_MS: Final = 3 * 86_400_000
 
 
 class SourceRestorer:
     """Brings the runtimes of assigned partitions to where they were, and says where to read on."""
 
-    def __init__(self, settings: Settings, aggregator: Aggregator, poison: PoisonGuard | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        aggregator: Aggregator,
+        poison: PoisonGuard | None = None,
+        sent: SentCells | None = None,
+    ) -> None:
         self.settings = settings
         self.aggregator = aggregator
         self._poison = poison
+        #: Finds what was sent of records that are gone; None: what is gone is lost.
+        self._sent = sent
+        self._begins: dict[tuple[str, int], int] = {}
 
     async def restore(self, assigned: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Restore exactly these (contract topic, partition); others are forgotten. Returns the offset to read next."""
@@ -127,7 +137,35 @@ class SourceRestorer:
         found, saved = snapshots[name].pop(0)
         if there[name] and await self._load(reader, runtime, saved):
             runtime.dead_until = found.offset
+            await self._bridge(runtime, found, saved.offset, self._begins[name])
             del snapshots[name]
+
+    async def _bridge(self, runtime: SourceRuntime, known: Known, saved: int, begins: int) -> None:
+        """Go on where the log begins now, if that is after what is saved: with what was sent of what is gone."""
+        state = runtime.state
+        assert state is not None
+        recent = now_ms() - _LOST_KNOWN_MS
+        runtime.lost = sorted(lost for lost in known.lost if lost.found_ms > recent)[-MAX_LOST:]
+        if runtime.lost and self.aggregator.on_lost is not None:
+            self.aggregator.on_lost(runtime, runtime.lost, False)
+        if begins <= saved + 1:
+            return
+        sent = {} if self._sent is None else await self._sent.after(runtime.source, saved)
+        points = [point for point in known.points if saved < point[0] < begins]
+        _, log_ms, event_ms = max(points, default=(-1, NEVER, NEVER))
+        state.go_on_after(begins - 1, sent, log_ms, event_ms)
+        runtime.tail_hash = ""
+        log.warning(
+            "the log begins after what is saved of it: going on with the cells that were sent",
+            topic=runtime.topic,
+            partition=runtime.partition,
+            saved=saved,
+            begins=begins,
+            cells=len(sent),
+        )
+        first = max(saved, known.sent if sent else -1) + 1
+        if first < begins:
+            self.aggregator.lose(runtime, first, begins - 1)
 
     async def _held_offsets(
         self, reader: LogReader, places: dict[tuple[str, int], tuple[int, str]]
@@ -137,12 +175,14 @@ class SourceRestorer:
         if not tps:
             return {}
         begins = await reader.beginning(tps)
+        self._begins.update({name: begins[tp] for tp, name in tps.items()})
         held = {name: begins[tp] > places[name][0] for tp, name in tps.items()}
         ask = {tp: places[name][0] for tp, name in tps.items() if not held[name]}
         found = await reader.first_records(ask)
         # Retention can come between the two questions: a record that is gone says nothing until it is asked again.
         gone = [tp for tp, record in found.items() if record is None or record.offset > ask[tp]]
         begins = await reader.beginning(gone) if gone else {}
+        self._begins.update({tps[tp]: offset for tp, offset in begins.items()})
         for tp, record in found.items():
             offset, tail_hash = places[tps[tp]]
             same = record is not None and record.offset == offset and record_hash(record) == tail_hash
@@ -159,7 +199,10 @@ class SourceRestorer:
         log_id = await self._identity(reader, runtime, first, logs)
         state = runtime.open(log_id, self.settings.dedup_horizon_ms)
         state.offset = first.offset - 1
-        runtime.dead_until = max((known.offset for known in logs if known.log_id == log_id), default=-1)
+        of_log = next((known for known in logs if known.log_id == log_id), None)
+        if of_log is not None:
+            runtime.dead_until = of_log.offset
+            await self._bridge(runtime, of_log, -1, begins)
         if logs and all(known.log_id != log_id for known in logs):
             NEW_LOGS.labels(runtime.topic).inc()
             log.warning("the log is a new one", topic=runtime.topic, partition=runtime.partition, log_id=log_id)
@@ -233,10 +276,7 @@ def load_state(state: SourceState, stored: internal.SavedState) -> None:
     state.log_time_ms = stored.log_time_ms
     state.max_event_ms = stored.max_event_ms
     state.dimensions = {name: DimensionIndex(values) for name, values in stored.dimensions.items()}
-    known = {measure.name for measure in MEASURES}
     for cell in stored.cells:
-        if cell.measure not in known or (cell.size not in SIZE_NAMES and cell.size != ALL):
-            continue  # of another release
-        size = SIZE_NAMES.index(cell.size) if cell.size in SIZE_NAMES else -1
-        key = CellKey(cell.measure, cell.dimension, cell.dimension_value, size, cell.start_ms)
-        state.put(key, load_accumulator(measure_of(cell.measure).kind, cell.data))
+        key = key_of_cell(cell)
+        if key is not None:
+            state.put(key, load_accumulator(measure_of(cell.measure).kind, cell.data))

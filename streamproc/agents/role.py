@@ -62,6 +62,8 @@ class Role:
         self.progressed_at_s = monotonic()
         self._app: Any = None
         self._giving_up = False
+        #: Since when an answer of the group is waited for: which partitions are ours, perhaps none.
+        self._joining_since_s: float | None = None
         #: Broker connections over which each partition's log was known to be the same, and logs that are another one.
         self._verified: dict[tuple[str, int], frozenset[Any]] = {}
         self._foreign: dict[tuple[str, int], float] = {}
@@ -121,6 +123,7 @@ class Role:
         for topic in self.topics():
             add_batch_agent(app, self.settings.topic(topic), self._handle_raw)
         app.finalize()
+        self._joining_since_s = monotonic()
         await app.start()
         self.tasks.start("lag", self._lag_loop())
         self.tasks.start("trim", self._trim_loop())
@@ -129,6 +132,7 @@ class Role:
         """Leave the group after the batch in flight, then finish what was taken."""
         self.ready = False
         self._give_up()
+        self._joining_since_s = None
         if self._app is not None:
             await self.tasks.within(_LEAVE_GROUP_S, "leaving the group", self._app.stop())
         await self.close()
@@ -149,6 +153,7 @@ class Role:
 
     async def _revoked(self, _app: Any, revoked: Any, **_kwargs: Any) -> None:
         self._give_up()
+        self._joining_since_s = monotonic()
 
     async def _assigned(self, _app: Any, assigned: Any, **_kwargs: Any) -> None:
         # More workers than partitions: Faust restores nothing then, and what was held must be let go.
@@ -193,6 +198,7 @@ class Role:
     async def _restore_raw(self, assigned: set[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
         named = {(self._contract(topic), partition) for topic, partition in assigned}
         connections = self._app.consumer.connections()
+        self._joining_since_s = None
         if self._membership is not None:
             self._membership.note(self._app.consumer.member_id())
         self._giving_up = False
@@ -267,6 +273,14 @@ class Role:
             passing("before_commit")
             await self._app.consumer._commit(offsets)
             passing("after_commit")
+
+    def joining_s(self) -> float:
+        """Seconds for which the group has not said which partitions are ours; 0 once it has (perhaps none)."""
+        return 0.0 if self._joining_since_s is None else monotonic() - self._joining_since_s
+
+    async def group_state(self) -> str:
+        """The state of the consumer group as the broker names it, '' if it does not answer."""
+        return "" if self._membership is None else await self._membership.group_state()
 
     def stuck_s(self) -> float:
         """Seconds without progress while there is lag; 0 without lag."""

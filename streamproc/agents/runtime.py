@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.internal import Progress, Segment, source_name
+from schemas.internal import LostRange, Progress, Segment, source_name
 from streamproc.agents.flood import FloodGuard
 from streamproc.agents.poison import Care
 from streamproc.clock import monotonic
@@ -50,6 +50,7 @@ class SourceRuntime:
     ids: list[Segment] = field(default_factory=list)
     statuses: list[Segment] = field(default_factory=list)
     care: Care = field(default_factory=Care)
+    lost: list[LostRange] = field(default_factory=list)
 
     @property
     def source(self) -> str:
@@ -84,4 +85,6 @@ class SourceRuntime:
             max_event_ms=max(state.max_event_ms, NEVER),
             tail_hash=self.tail_hash,
             poison=sorted(self.care.poison),
+            sent=state.sent_until,
+            lost=list(self.lost),
         )

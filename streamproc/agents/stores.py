@@ -27,6 +27,9 @@ class WindowStore(Protocol):
     async def recent_entities(self, since_ms: int) -> list[StoreKey]:
         """Entities with an event since then (log time, epoch ms)."""
 
+    async def load_source(self, source: str, after: int) -> list[Cell]:
+        """Stored cells of one source whose version is above `after`."""
+
     def entities(self, since_ms: int) -> AsyncIterator[list[MetricValue]]:
         """The stored totals that changed since then (wall clock, epoch ms), in pages."""
 

@@ -11,13 +11,15 @@ import msgspec
 from aiokafka import TopicPartition
 
 from schemas import internal, topics
-from schemas.internal import Progress
+from schemas.internal import LostRange, Progress
 from streamproc.agents.aggregate import Aggregator
 from streamproc.agents.alerting import AlertAgent, LoadStates
+from streamproc.agents.bridge import SentCells
 from streamproc.agents.flood import DEFAULT_LIMIT
 from streamproc.agents.flush import Flusher
 from streamproc.agents.follow import Follower
 from streamproc.agents.log_reader import LogReader, LogReaders, record_hash
+from streamproc.agents.losses import LossRecorder, LossStore
 from streamproc.agents.merge import MergeAgent
 from streamproc.agents.merge_partition import MergePartition
 from streamproc.agents.notices import stream_paused
@@ -26,11 +28,13 @@ from streamproc.agents.progress_log import Known, read_known
 from streamproc.agents.publisher import Message, Publisher
 from streamproc.agents.restore import SourceRestorer
 from streamproc.agents.role import Role
+from streamproc.agents.runtime import SourceRuntime
 from streamproc.agents.stores import LiveStore, WindowStore
 from streamproc.alerts.rules import RuleSet
 from streamproc.clock import now_ms
 from streamproc.config import Settings
 from streamproc.logs import get_logger
+from streamproc.sinks.lost_offsets_store import NOT_COUNTED, LostOffsets
 from streamproc.telemetry import WATERMARK_AGE, show_partitions
 from streamproc.windows.merge import SourceProgress
 from streamproc.windows.source import NEVER
@@ -46,14 +50,22 @@ class WindowsRole(Role):
     name = "windows"
 
     def __init__(
-        self, settings: Settings, store: WindowStore, live: LiveStore, rules: RuleSet, load_alerts: LoadStates
+        self,
+        settings: Settings,
+        store: WindowStore,
+        live: LiveStore,
+        rules: RuleSet,
+        load_alerts: LoadStates,
+        losses: LossStore,
     ) -> None:
         super().__init__(settings)
         self.publisher = Publisher(settings.bootstrap_servers)
         self.aggregator = Aggregator(settings, self._paused)
         self.aggregator.poison = PoisonGuard(settings, self.name, self.publisher)
-        self.restorer = SourceRestorer(settings, self.aggregator, self.aggregator.poison)
+        self.restorer = SourceRestorer(settings, self.aggregator, self.aggregator.poison, SentCells(settings, store))
         self.alerting = AlertAgent(settings, rules, self.publisher, load_alerts)
+        self.losses = LossRecorder(losses, self.alerting.announce)
+        self.aggregator.on_lost = self._lost
         self.merge = MergeAgent(settings, store, live, self.alerting.judge)
         self.aggregator.holes = self.merge.holes = self.holes
         self.flusher = Flusher(settings, self.aggregator, self.publisher, self.merge.join_own)
@@ -82,6 +94,7 @@ class WindowsRole(Role):
         start("clickhouse", self.merge.clickhouse.run())
         start("refill", self.merge.live_view.check_loop())
         start("merge report", self._report_merge())
+        start("lost offsets", self.losses.run())
 
     async def _restore_alerts(self) -> None:
         await self.alerting.restore(self._alert_follower.caught_up, lambda: self._alert_follower.records == 0)
@@ -286,6 +299,16 @@ class WindowsRole(Role):
             if sink.blocked:
                 return f"{sink.name} refuses writes: {sink.blocked}"
         return ""
+
+    def _lost(self, runtime: SourceRuntime, ranges: list[LostRange], is_new: bool) -> None:
+        """Have each range recorded, and people told of new ones."""
+        for each in ranges:
+            place = (runtime.topic, runtime.partition, runtime.log_id)
+            row = LostOffsets(*place, each.first, each.last, each.found_ms, NOT_COUNTED)
+            if is_new:
+                self.losses.found(row)
+            else:
+                self.losses.remember([row])
 
     def _paused(self, topic: str, partition: int, offset: int, paused: bool) -> None:
         """Tell people that a topic is paused, and that it goes on; the same pause has the same id."""

@@ -111,6 +111,14 @@ class WindowsSink:
         names = ",".join(_text(measure) for measure in measures)
         return await self._select((f"measure IN ({names}) AND " if names else "") + f"({by_size})")
 
+    async def load_source(self, source: str, after: int) -> list[Cell]:
+        """Newest cells of one source (topic/partition/log_id) whose version is above `after`.
+
+        Raises:
+            RetryableError, PermanentError: with a reason.
+        """
+        return await self._select(f"source = {_text(source)} AND version > {max(-1, after)}")
+
     async def recent_entities(self, since_ms: int) -> list[CellKey]:
         """Keys of the entities that have a cell whose start is at or after the given epoch ms.
 

@@ -6,6 +6,7 @@ with the source offset that it includes can be written again by anyone, and the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -50,13 +51,14 @@ class Outcome:
 
 
 class _Slot:
-    """One open cell: its accumulator and when it was last sent (monotonic seconds, given by the caller)."""
+    """One open cell: its accumulator, when it was last sent (monotonic seconds, given by the caller) and as of what offset."""
 
-    __slots__ = ("acc", "sent_at")
+    __slots__ = ("acc", "sent_at", "sent_offset")
 
-    def __init__(self, acc: Any) -> None:
+    def __init__(self, acc: Any, sent_offset: int = -1) -> None:
         self.acc = acc
         self.sent_at = float("-inf")
+        self.sent_offset = sent_offset
 
 
 class SourceState:
@@ -73,6 +75,11 @@ class SourceState:
         self.dimensions: dict[str, DimensionIndex] = {}
         self.cells: dict[CellKey, _Slot] = {}
         self.dirty: dict[CellKey, None] = {}
+        #: Up to this offset every cell that was taken at the last `take_dirty` or before has all there is.
+        self.sent_until = -1
+        #: Cells that hold what comes up to an offset yet to be applied: they were sent by who folded this log before.
+        self._ahead: dict[CellKey, int] = {}
+        self._applying = -1
         self._measures = tuple(m for m in MEASURES if m.topic == topic)
         self._evicted_at = NEVER
 
@@ -86,6 +93,7 @@ class SourceState:
             columns: decoded columns of length n (event_id_hi, event_id_lo, occurred_at_ms, ...).
         """
         outcome = Outcome()
+        self._applying = last_offset
         log_ms = np.maximum.accumulate(np.maximum(kafka_ms, self.log_time_ms))
         if len(ok):
             counted = self._counted(log_ms[ok], columns, outcome)
@@ -93,7 +101,13 @@ class SourceState:
                 self._fold(counted, log_ms[ok], columns, outcome)
         self.log_time_ms = int(log_ms[-1])
         self.offset = last_offset
+        if self._ahead:
+            self._ahead = {key: version for key, version in self._ahead.items() if version > last_offset}
         return outcome
+
+    def fits(self, last_offset: int) -> int:
+        """The last offset, up to the one given, to which the next batch may reach: a batch is wholly in a cell or not."""
+        return min((version for version in self._ahead.values() if version < last_offset), default=last_offset)
 
     def _counted(self, log_ms: Array, columns: Columns, outcome: Outcome) -> Array:
         """Positions of the events that count: not from the future, no duplicate, no repeated status."""
@@ -169,6 +183,8 @@ class SourceState:
                 continue
             acc.late = acc.n if flags >> (size + 4) & 1 else 0
             key = CellKey(measure.name, dimension, value, size, minute_ms - minute_ms % size_ms)
+            if self._ahead and self._applying <= self._ahead.get(key, -1):
+                continue
             slot = self.cells.get(key)
             if slot is None:
                 slot = self.cells[key] = _Slot(new_accumulator(measure.kind))
@@ -185,6 +201,8 @@ class SourceState:
         parts = (log_ms - log_ms % MINUTE_MS).tolist()
         for i in chosen:
             key = CellKey(measure.name, measure.entity, str(entities[i]), -1, parts[i])
+            if self._ahead and self._applying <= self._ahead.get(key, -1):
+                continue
             slot = self.cells.get(key)
             if slot is None:
                 slot = self.cells[key] = _Slot(IdSum())
@@ -203,9 +221,10 @@ class SourceState:
             if not everything and now_s < slot.sent_at + _patience_s(key, slot):
                 waiting[key] = None
                 continue
-            slot.sent_at = now_s
+            slot.sent_at, slot.sent_offset = now_s, self.offset
             taken.append(self.cell(key, slot))
         self.dirty = waiting
+        self.sent_until = min((self.cells[key].sent_offset for key in waiting), default=self.offset)
         return taken
 
     def cell(self, key: CellKey, slot: _Slot) -> Cell:
@@ -221,7 +240,26 @@ class SourceState:
 
     def put(self, key: CellKey, acc: Any) -> None:
         """Put a saved cell back; it is not sent again until it changes."""
-        self.cells[key] = _Slot(acc)
+        self.cells[key] = _Slot(acc, self.offset)
+
+    def go_on_after(
+        self, offset: int, sent: Mapping[CellKey, tuple[int, Any]], log_time_ms: int, event_ms: int
+    ) -> None:
+        """Go on after an offset up to which the log is gone, with the cells that were sent of it.
+
+        Args:
+            offset: the last one that cannot be read any more.
+            sent: (version, accumulator) of cells: each holds exactly what there is for it up to its version, also beyond
+                `offset`; cells that are not among them have not changed since the offset of this state.
+            log_time_ms, event_ms: log time and highest event time, as far as known at `offset`.
+        """
+        for key, (version, acc) in sent.items():
+            self.cells[key] = _Slot(acc, version)
+            if version > offset:
+                self._ahead[key] = version
+        self.offset = offset
+        self.log_time_ms = max(self.log_time_ms, log_time_ms)
+        self.max_event_ms = max(self.max_event_ms, event_ms)
 
     def evict(self) -> int:
         """Forget cells that no event can change any more and that were taken; returns how many."""

@@ -54,6 +54,10 @@ class Store:
         self._check()
         return []
 
+    async def load_source(self, source: str, after: int) -> list[Cell]:
+        self._check()
+        return self.cells
+
     async def entities(self, since_ms: int) -> AsyncIterator[list[MetricValue]]:
         self._check()
         newest = {(v.metric, v.dimension_value): v for v in self.values if v.size == ALL}

@@ -36,6 +36,12 @@ def counted(stack: Stack) -> tuple[int, float]:
     return int(stack.query(days)[0][0]), float(total)
 
 
+def lost_rows(stack: Stack) -> list[tuple[str, int, int, int, str]]:
+    """What meta.lost_offsets says."""
+    columns = "topic, partition, first, last, reason"
+    return stack.query(f"SELECT DISTINCT {columns} FROM meta.lost_offsets FINAL ORDER BY ALL")  # type: ignore[return-value]
+
+
 def check(stack: Stack, events: int) -> None:
     """That many events count, and each as a cent."""
     wanted = (events, float(events))
@@ -55,6 +61,8 @@ def test_records_deleted_while_the_worker_was_away_are_counted_exactly(running: 
     check(stack, 450)
     assert second.metric(LOST, topic=COST_EVENTS) == 350
     assert second.metric(LOST) == 350
+    wanted = [(COST_EVENTS, partition_of(kafka), 300, 649, "deleted_before_counted")]
+    wait_for("the row", lambda: lost_rows(stack) == wanted)
     wait_for("no lag", lambda: second.metric("streamproc_lag_records") == 0)
     second.kill()
     stack.worker("windows")
@@ -62,12 +70,8 @@ def test_records_deleted_while_the_worker_was_away_are_counted_exactly(running: 
     check(stack, 460)
 
 
-def test_after_a_crash_what_retention_took_is_said_and_nothing_else_is_missing(
-    running: Stack, kafka: KafkaCluster
-) -> None:
-    """kill -9 at 500 with no snapshot since 200, retention up to 400: a restart folds from the snapshot on, so that the
-    200 between are lost again and counted as lost, once, and the 400 others count."""
-    stack = running
+def killed_at_500_saved_at_200(stack: Stack) -> None:
+    """500 events are counted and published; the last snapshot has 200 of them."""
     worker = stack.worker("windows", snapshot_interval_s="600")
     stack.produce(costs(200))
     check(stack, 200)
@@ -76,15 +80,39 @@ def test_after_a_crash_what_retention_took_is_said_and_nothing_else_is_missing(
     stack.produce(costs(300))
     check(stack, 500)
     second.kill()
+
+
+def test_what_was_published_never_falls_though_its_records_are_gone(running: Stack, kafka: KafkaCluster) -> None:
+    """kill -9 at 500 with no snapshot since 200, retention up to 400: those 200 were sent as cells, so nothing is lost."""
+    stack = running
+    killed_at_500_saved_at_200(stack)
     stack.produce(costs(100))
     kafka.delete_records(COST_EVENTS, partition_of(kafka), before=400)
     third = stack.worker("windows", snapshot_interval_s="600")
-    check(stack, 400)
-    assert third.metric("streamproc_events_total", topic=COST_EVENTS) == 200
-    assert third.metric(LOST, topic=COST_EVENTS) == 200
-    wait_for("a snapshot after the hole", lambda: third.metric("streamproc_snapshot_seconds_count") == 1)
+    check(stack, 600)
+    assert third.metric(LOST) == 0
     third.kill()
     fourth = stack.worker("windows")
     stack.produce(costs(50))
-    check(stack, 450)
+    check(stack, 650)
     assert fourth.metric(LOST) == 0
+    assert lost_rows(stack) == []
+
+
+def test_only_what_no_worker_ever_counted_is_lost(running: Stack, kafka: KafkaCluster) -> None:
+    """The same, but retention up to 550: 50 records that nobody had read are lost, and have a row; 550 of 600 count."""
+    stack = running
+    killed_at_500_saved_at_200(stack)
+    stack.produce(costs(100))
+    kafka.delete_records(COST_EVENTS, partition_of(kafka), before=550)
+    third = stack.worker("windows", snapshot_interval_s="600")
+    check(stack, 550)
+    assert third.metric(LOST, topic=COST_EVENTS) == 50
+    wanted = [(COST_EVENTS, partition_of(kafka), 500, 549, "deleted_before_counted")]
+    wait_for("the row", lambda: lost_rows(stack) == wanted)
+    third.kill()
+    fourth = stack.worker("windows")
+    stack.produce(costs(50))
+    check(stack, 600)
+    assert fourth.metric(LOST) == 0
+    assert lost_rows(stack) == wanted

@@ -53,16 +53,27 @@ def _read(topic: str, value: bytes | None) -> tuple[dict[str, Any], int] | str:
         return "malformed"
 
 
-def judge(topic: str, records: Iterable[Any], measures: Container[str] | None = None) -> Judged:
+def judge(
+    topic: str,
+    records: Iterable[Any],
+    measures: Container[str] | None = None,
+    forgotten: tuple[int, int] | None = None,
+) -> Judged:
     """Apply the rules to one log from its beginning; records have offset, timestamp (ms) and value. `measures`: where
-    events count, None for everywhere."""
+    events count, None for everywhere. `forgotten` (first, end): ids and statuses of these offsets are not known from
+    `end` on."""
     counted: list[Counted] = []
     dead: dict[int, str] = {}
     skipped = 0
     log_ms = highest = -(10**18)
     ids: dict[str, int] = {}
     statuses: dict[tuple[int, str], int] = {}
+    accepted_at: dict[Any, int] = {}
     for record in records:
+        if forgotten is not None and record.offset >= forgotten[1]:
+            ids = {key: ms for key, ms in ids.items() if accepted_at[key] < forgotten[0]}
+            statuses = {key: ms for key, ms in statuses.items() if accepted_at[key] < forgotten[0]}
+            forgotten = None
         log_ms = max(log_ms, record.timestamp)
         read = _read(topic, record.value)
         if isinstance(read, str):
@@ -76,13 +87,13 @@ def judge(topic: str, records: Iterable[Any], measures: Container[str] | None = 
         if log_ms - ids.get(event_id, -(10**18)) <= 600_000:
             skipped += 1
             continue
-        ids[event_id] = log_ms
+        ids[event_id], accepted_at[event_id] = log_ms, record.offset
         if topic == "video-status":
             status = (event["video_id"], event["status"])
             if log_ms - statuses.get(status, -(10**18)) <= _WEEK_MS:
                 skipped += 1
                 continue
-            statuses[status] = log_ms
+            statuses[status], accepted_at[status] = log_ms, record.offset
         counted.append(Counted(record.offset, log_ms - log_ms % 60_000, _places(topic, event, at, highest, measures)))
         highest = max(highest, at)
     return Judged(counted, dead, skipped)

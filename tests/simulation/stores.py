@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 from schemas.results import ALL, Cell, MetricValue
+from streamproc.sinks.lost_offsets_store import LostOffsets
 from streamproc.sinks.redis_instance import LiveInstance
 from streamproc.sinks.redis_live import value_text
 from tests.simulation import virtual
@@ -109,6 +110,16 @@ class SimStore:
 
         keys: list[WindowName] = await self._process.request("clickhouse", read, is_read=True)
         return keys
+
+    async def load_source(self, source: str, after: int) -> list[Cell]:
+        """Cells of one source with a version above that."""
+
+        def read() -> list[Cell]:
+            found = self._world.clickhouse.cells.values()
+            return [cell for parts in found for (_, of), cell in parts.items() if of == source and cell.version > after]
+
+        cells: list[Cell] = await self._process.request("clickhouse", read, is_read=True)
+        return cells
 
     async def entities(self, since_ms: int) -> AsyncIterator[list[MetricValue]]:
         """Totals that were published since then."""
@@ -245,3 +256,14 @@ class SimLive:
 
 
 _YOUNG_MS = 300_000
+
+
+class SimLosses:
+    """meta.lost_offsets: every row that arrived, once."""
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+
+    async def write(self, rows: Sequence[LostOffsets]) -> None:
+        """One insert."""
+        await self._process.request("clickhouse", lambda: self._process.world.lost_rows.update(rows))

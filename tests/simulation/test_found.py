@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from schemas import topics
+from schemas import internal, topics
 from streamproc.agents.holes import MAX_SEEK_BACKS
+from streamproc.sinks.lost_offsets_store import NOT_COUNTED
 from tests.simulation import faults, rest, virtual
 from tests.simulation.patches import simulated
 from tests.simulation.scripted import TOPIC, Script
@@ -69,8 +70,8 @@ def test_a_log_is_the_same_though_its_first_record_was_deleted(script: Script) -
     script.settle()
     script.append(1)
     script.settle()
-    # What was deleted is no longer in the cell that the last event renews: 4 that are left, and the new one.
-    assert script.counted() == 5
+    # What was deleted had been sent, and counts on.
+    assert script.counted() == 7
 
 
 def test_a_log_lost_before_its_first_batch_is_another_one(script: Script) -> None:
@@ -228,3 +229,55 @@ def test_a_slow_answer_does_not_bring_back_windows_as_they_were(script: Script) 
     script.settle()
     assert script.counted() == 8
     assert script.check() == []
+
+
+def _saved_at_two_and_killed_at_five(script: Script) -> None:
+    """Five events are counted, published and stored; the last snapshot has two of them."""
+    process = script.start()
+    for count in (2, 3):
+        script.append(count)
+        script.fetch(process)
+        script.settle()
+    logs = script.world.broker.logs.items()
+    saved = [
+        internal.decode_progress(r.value)
+        for name, log in logs
+        if name[0] == topics.WINDOW_PROGRESS
+        for r in log.read(0, 99)
+    ]
+    assert max(each.offset for each in saved if each.kind == "snapshot") == 1
+    script.world.bury(process)
+
+
+@pytest.mark.parametrize("begins", [3, 5])
+def test_what_was_published_counts_on_though_its_records_are_gone(script: Script, begins: int) -> None:
+    """Retention passes the last snapshot of a killed worker, and even all that it had read: no value falls, and nothing
+    is lost; what comes then counts on top."""
+    _saved_at_two_and_killed_at_five(script)
+    script.append(1)
+    script.world.broker.logs[TOPIC, 0].trim(begins)
+    script.start()
+    script.settle()
+    assert script.counted() == 6
+    assert script.world.lost == []
+    script.append(2)
+    script.settle()
+    assert script.counted() == 8
+    assert script.world.problems == []
+
+
+def test_only_what_was_in_no_cell_is_lost_and_has_a_row(script: Script) -> None:
+    """Five were counted, three more came, and retention took all but the last: two are lost, and said to be."""
+    _saved_at_two_and_killed_at_five(script)
+    script.append(3)
+    log = script.world.broker.logs[TOPIC, 0]
+    log.trim(7)
+    for _ in range(2):
+        process = script.start()
+        script.settle()
+        assert script.counted() == 6
+        assert script.world.lost == [(log, 5, 2)]
+        script.world.bury(process)
+    rows = [(row.topic, row.partition, row.first, row.last, row.reason) for row in script.world.lost_rows]
+    assert rows == [(TOPIC, 0, 5, 6, NOT_COUNTED)]
+    assert script.world.problems == []

@@ -72,6 +72,8 @@ class World:
         self.judged_values: dict[WindowName, MetricValue] = {}
         #: (log, first offset, offsets) that the product said were deleted before it came.
         self.lost: list[tuple[Log, int, int]] = []
+        #: What meta.lost_offsets holds.
+        self.lost_rows: set[Any] = set()
         self.backup: ClickHouse | None = None
         #: What Faust would have committed: it can pass batches in flight. The product must not trust it.
         self.committed: dict[tuple[str, int], int] = {}
@@ -135,8 +137,7 @@ class World:
         """The product logged an error: some belong to faults, others must not be."""
         if text == "records were deleted before they were read":
             log = self.broker.logs[fields["topic"], fields["partition"]]
-            first = process.role.aggregator.runtimes[log.name].next_offset
-            self.lost.append((log, first, fields["lost_offsets"]))
+            self.lost.append((log, fields["first"], fields["lost_offsets"]))
         elif not text.startswith("sink does not take writes"):
             self.problem(f"{process.name} logged: {text} {fields}")
 
