@@ -10,11 +10,7 @@ from tests.fuzz.targets.planted import BAD, PLANTED
 
 @pytest.mark.parametrize(
     ("name", "kind", "text"),
-    [
-        ("planted-wrong", "Wrong", "planted"),
-        ("planted-slow", "Slow", "s for"),
-        ("planted-crash", "ends the process", "77"),
-    ],
+    [("planted-wrong", "Wrong", "planted")],
 )
 def test_what_is_planted_is_found(name: str, kind: str, text: str) -> None:
     """With the input that did it, made shorter where the process survives it."""
@@ -24,7 +20,7 @@ def test_what_is_planted_is_found(name: str, kind: str, text: str) -> None:
     finding, _ = report.findings[0]
     assert kind in finding.kind
     assert text in finding.text
-    assert finding.value == (b"xx" + BAD + b"yy" if name == "planted-crash" else BAD)
+    assert finding.value == BAD
 
 
 @pytest.mark.slow
