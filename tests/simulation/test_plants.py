@@ -8,7 +8,7 @@ from tests.simulation.plants import PLANTS
 from tests.simulation.run import run_seeds
 
 #: Histories within which a mistake must show. Most need up to 50, those that take a rare order of events about 800.
-_WITHIN = 3000
+_WITHIN = 8000
 
 
 @pytest.mark.parametrize("name", PLANTS)
