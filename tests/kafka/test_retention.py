@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 
+from schemas import internal
 from tests.e2e.checks import settle
 from tests.support.events import COST_EVENTS, cost_event, encode
 from tests.support.kafka import KafkaCluster
-from tests.support.stack import Stack, wait_for
+from tests.support.stack import Stack, read_all, wait_for
 
 pytestmark = pytest.mark.kafka_only("the embedded broker has no DeleteRecords")
 
@@ -70,6 +72,13 @@ def test_records_deleted_while_the_worker_was_away_are_counted_exactly(running: 
     check(stack, 460)
 
 
+def recorded(stack: Stack) -> int:
+    """Up to which offset of the costs every cell was sent, as progress records say."""
+    records = asyncio.run(read_all(stack.broker.bootstrap, ["window-progress"]))
+    known = [internal.decode_progress(record.value) for record in records]
+    return max(each.sent for each in known if each.topic == COST_EVENTS)
+
+
 def killed_at_500_saved_at_200(stack: Stack) -> None:
     """500 events are counted and published; the last snapshot has 200 of them."""
     worker = stack.worker("windows", snapshot_interval_s="600")
@@ -79,6 +88,8 @@ def killed_at_500_saved_at_200(stack: Stack) -> None:
     second = stack.worker("windows", snapshot_interval_s="600")
     stack.produce(costs(300))
     check(stack, 500)
+    # Progress is recorded once a second: cells sent after the last record count on, but nobody knows that all were sent.
+    wait_for("progress up to 499", lambda: recorded(stack) == 499)
     second.kill()
 
 
