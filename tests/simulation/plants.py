@@ -120,6 +120,7 @@ async def _always(*_: Any) -> bool:
 
 
 async def _all_held(self: Any, reader: Any, places: dict[Any, Any]) -> dict[Any, bool]:
+    self._begins.update(dict.fromkeys(places, 0))
     return dict.fromkeys(places, True)
 
 
