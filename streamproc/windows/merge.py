@@ -124,20 +124,24 @@ class Window:
         """All cells in one accumulator, oldest part first (so that an id's first amount wins); nobody changes it."""
         if len(self._cells) == 1:
             # Nearly all totals: very many are held while a store is away, and an accumulator is larger than its bytes.
-            ((_, acc, data),) = self._cells.values()
-            return load_accumulator(kind, data) if acc is None else acc
+            ((_, acc, _),) = self._cells.values()
+            return self._read(kind, *self._cells) if acc is None else acc
         total = new_accumulator(kind)
         for part in sorted(self._cells):
-            version, acc, data = self._cells[part]
+            version, acc, _ = self._cells[part]
             if acc is None:
-                try:
-                    acc = load_accumulator(kind, data)
-                except UnreadableError:
-                    acc = new_accumulator(kind)
-                    self.unreadable.append(part[1])
+                acc = self._read(kind, part)
                 self._cells[part] = (version, acc, b"")
             total.merge(acc)
         return total
+
+    def _read(self, kind: str, part: Part) -> Any:
+        """The accumulator of a cell; an empty one if it cannot be read, which is noted."""
+        try:
+            return load_accumulator(kind, self._cells[part][2])
+        except UnreadableError:
+            self.unreadable.append(part[1])
+            return new_accumulator(kind)
 
 
 class MergeState:

@@ -145,3 +145,11 @@ def test_cells_that_no_table_could_hold_are_left_alone() -> None:
     for wrong in ({"size": "2m"}, {"version": -1}, {"version": 2**62}, {"start_ms": -60_000}, {"start_ms": 2**50}):
         assert state.apply([msgspec.structs.replace(good, **wrong)], 0, START) == 0
     assert not state.windows
+
+
+def test_the_only_cell_of_a_window_cannot_be_read() -> None:
+    """As with several: it counts nothing, and is told."""
+    state = known()
+    state.apply([msgspec.structs.replace(cell("b", 5, 7), data=b"\x92\xff\x00")], 0, START)
+    assert value(state)[0] == 0.0
+    assert state.windows[KEY].unreadable == ["b"]

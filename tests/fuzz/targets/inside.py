@@ -117,7 +117,7 @@ def _check_partials(value: bytes) -> None:
     state.finish({}, _AT_MS, 1)
     state.rolled(_AT_MS)
     values = [value for key in list(state.windows) for value in state.values(key, _AT_MS)]
-    cells = [cell for window in state.windows.values() for cell in window.changed_cells.values()]
+    cells = [cell for window in state.windows.values() for cell, _ in window.changed.values()]
     _encode_cells(cells)
     _encode_windows([value for value in values if value.size != "all"])
     _encode_entities([value for value in values if value.size == "all"])
