@@ -181,7 +181,7 @@ class Flusher:
             return None
         if not everything and state.offset < runtime.dead_until and now_s < runtime.opened_at_s + _REDO_S:
             return None
-        save = everything or (may_save and now_s >= runtime.save_due_s)
+        save = (everything or (may_save and now_s >= runtime.save_due_s)) and not state.is_ahead
         report = save or bool(runtime.dead) or now_s >= runtime.reported_at_s + _REPORT_S
         quiet = state.offset == runtime.taken_offset and not state.dirty and not save
         if quiet and not (report and runtime.reported_offset < state.offset):

@@ -242,6 +242,11 @@ class SourceState:
         """Put a saved cell back; it is not sent again until it changes."""
         self.cells[key] = _Slot(acc, self.offset)
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether some cells hold records after `offset`: what is saved now would count them again."""
+        return bool(self._ahead)
+
     def go_on_after(
         self, offset: int, sent: Mapping[CellKey, tuple[int, Any]], log_time_ms: int, event_ms: int
     ) -> None:

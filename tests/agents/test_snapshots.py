@@ -190,3 +190,36 @@ def test_a_snapshot_that_cannot_be_read_is_passed_by(broker: Broker, damage: byt
         await first.publisher.stop()
 
     asyncio.run(act())
+
+
+def test_nothing_is_saved_while_cells_hold_records_that_are_still_to_be_read(broker: Broker) -> None:
+    """Retention took records 0 to 2, cells sent before hold 0 to 4: a state saved at 2 would count 3 and 4 again."""
+
+    async def act() -> None:
+        settings = Settings(broker_url=broker.url, partitions=1)
+        await ensure_topics(settings)
+        await produce(broker.bootstrap, [(TOPIC, b"1", encode(user_event(NOW + n, user_id=n))) for n in range(6)])
+        records = await _records(broker)
+        first = Bench(settings)
+        await first.restorer.restore({(TOPIC, 0)})
+        await first.aggregator.handle(TOPIC, 0, records[:5])
+        sent = {key: (4, slot.acc) for key, slot in first.state().cells.items()}
+
+        second = Bench(settings)
+        await second.publisher.start()
+        await second.restorer.restore({(TOPIC, 0)})
+        runtime = second.aggregator.runtimes[TOPIC, 0]
+        second.state().go_on_after(2, sent, NOW, NOW)
+        await second.flusher.flush(everything=True)
+        assert runtime.saved is None
+        await second.aggregator.handle(TOPIC, 0, records[3:])
+        await second.flusher.flush(everything=True)
+        assert runtime.saved is not None
+        assert runtime.saved.offset == 5
+        third = Bench(settings)
+        assert await third.restorer.restore({(TOPIC, 0)}) == {(TOPIC, 0): 6}
+        counted = sum(s.acc.n for k, s in third.state().cells.items() if k[:4] == ("user_events", "", "", 0))
+        assert counted == 6
+        await second.publisher.stop()
+
+    asyncio.run(act())

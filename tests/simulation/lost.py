@@ -94,11 +94,23 @@ def _readings(world: World, log: Log, holes: list[tuple[int, int]]) -> Iterator[
     it as cells it counts on, but its ids are forgotten, as far as no snapshot has them.
     """
     for begin, chosen in itertools.product(set(log.trims), range(1 << len(holes))):
-        out = [hole for i, hole in enumerate(holes) if chosen >> i & 1]
-        kept = [r for r in log.everything if not any(first <= r.offset < end for first, end in out)]
-        yield oracle.judge(log.name[0], [r for r in kept if r.offset >= begin], world.measures)
-        for saved in range(begin):
-            yield oracle.judge(log.name[0], kept, world.measures, (saved, begin))
+        for out in _shrunk([hole for i, hole in enumerate(holes) if chosen >> i & 1]):
+            kept = [r for r in log.everything if not any(first <= r.offset < end for first, end in out)]
+            yield oracle.judge(log.name[0], [r for r in kept if r.offset >= begin], world.measures)
+            for saved in range(begin):
+                yield oracle.judge(log.name[0], kept, world.measures, (saved, begin))
+
+
+def _shrunk(holes: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
+    """These holes, and with one of them beginning later.
+
+    A hole is reported from the last progress record on, written once a second: cells sent after it count on, but nobody
+    can prove that all of their flush were sent.
+    """
+    yield holes
+    for i, (first, end) in enumerate(holes):
+        for begin in range(first + 1, end + 1):
+            yield [*holes[:i], (begin, end), *holes[i + 1 :]]
 
 
 def _topic_of(name: Place) -> str:
