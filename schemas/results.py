@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -14,6 +14,11 @@ OPEN: Final = "open"
 FINAL: Final = "final"
 CORRECTED: Final = "corrected"
 STATUS_RANK: Final[dict[str, int]] = {OPEN: 0, FINAL: 1, CORRECTED: 2}
+
+
+#: What a column DateTime64(3) holds: 1900 to 2299. A record that says otherwise is not readable, instead of refused later.
+EpochMs = Annotated[int, msgspec.Meta(ge=-2_208_988_800_000, le=10_413_791_999_999)]
+Offset = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Cell(msgspec.Struct, frozen=True, array_like=True):
@@ -28,9 +33,9 @@ class Cell(msgspec.Struct, frozen=True, array_like=True):
     dimension: str
     dimension_value: str
     size: str
-    start_ms: int
+    start_ms: EpochMs
     source: str
-    version: int
+    version: Offset
     data: bytes
 
 

@@ -95,7 +95,7 @@ class Membership:
             noted = msgspec.json.decode(self._path.read_bytes(), type=_Noted)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             log.warning("the note of the last membership is not readable", path=str(self._path), error=str(error))
             return None
         same = noted.broker == self._settings.broker_url and noted.group == self._group

@@ -58,8 +58,9 @@ def test_a_note_that_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
     note = tmp_path / "members" / "streamproc-windows-4711.json"
     assert not asyncio.run(Membership(settings, "windows").replace_predecessor())
     note.parent.mkdir()
-    note.write_bytes(b"{")
-    assert not asyncio.run(Membership(settings, "windows").replace_predecessor())
+    for damaged in (b"{", b'{"broker": "\xe5\xe5", "group": "", "member": ""}', b'{"broker": 1}', b""):
+        note.write_bytes(damaged)
+        assert not asyncio.run(Membership(settings, "windows").replace_predecessor())
     Membership(settings, "windows").note("a-member")
     # It is read, and nobody answers.
     assert not asyncio.run(Membership(settings, "windows").replace_predecessor())

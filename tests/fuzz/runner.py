@@ -80,17 +80,17 @@ def _watch(
     on_progress: Callable[[Report], None],
 ) -> bool:
     """Until the process ends, or is killed because it hangs (then true)."""
-    hung = _Hung(process)
+    hung = _Hung(process, note)
     while True:
         process.join(0.2)
         while not queue.empty():
             report.findings.append(queue.get())
-        _, _, done, at_s = note.read()
+        _, _, done, _ = note.read()
         report.runs, report.seconds = before + done, time.monotonic() - began
         on_progress(report)
         if process.exitcode is not None:
             return False
-        if hung.now(at_s):
+        if hung.now():
             _end(process)
             return True
 
@@ -98,14 +98,16 @@ def _watch(
 class _Hung:
     """Whether a process has taken too long since its last sign of life."""
 
-    def __init__(self, process: BaseProcess) -> None:
+    def __init__(self, process: BaseProcess, note: Note) -> None:
         self._stat = Path(f"/proc/{process.pid}/stat")
+        self._note = note
         self._sign = -1.0
         self._cpu_s = 0.0
 
-    def now(self, sign_s: float) -> bool:
-        """`sign_s`: monotonic time of the last sign."""
+    def now(self) -> bool:
+        """Its CPU time is read first: who looks may itself be kept waiting between the two, on a busy machine."""
         cpu_s = self._taken_s()
+        sign_s = self._note.read()[3]
         if sign_s != self._sign:
             self._sign, self._cpu_s = sign_s, cpu_s
         return cpu_s - self._cpu_s > HUNG_CPU_S or time.monotonic() - sign_s > HUNG_S
@@ -135,8 +137,8 @@ def _culprit(context: Any, target: Target, seed: int, number: int, path: Path, h
     note.write(number, -1, 0)
     process = context.Process(target=_singly, args=(target.name, seed, number, str(path)))
     process.start()
-    still = _Hung(process)
-    while process.exitcode is None and not still.now(note.read()[3]):
+    still = _Hung(process, note)
+    while process.exitcode is None and not still.now():
         process.join(0.2)
     if process.exitcode is None:
         _end(process)

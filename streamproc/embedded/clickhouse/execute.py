@@ -15,7 +15,7 @@ from streamproc.embedded.clickhouse.encoding import chosen, decode, encode
 from streamproc.embedded.clickhouse.engine import Connection, Engine, Result, identifier, quoted
 from streamproc.embedded.clickhouse.errors import ClickHouseError
 from streamproc.embedded.clickhouse.formats import is_only_rows
-from streamproc.embedded.clickhouse.request import Request
+from streamproc.embedded.clickhouse.request import Request, whole_number
 from streamproc.embedded.clickhouse.session import Sessions
 from streamproc.embedded.clickhouse.spool import Spool, Spools
 from streamproc.embedded.clickhouse.statement import Insert, InsertThroughInput, Query, Statement, parse
@@ -175,8 +175,7 @@ class _Data:
 
 
 def _query_size_limit(request: Request) -> int:
-    value = request.settings.get("max_query_size", "")
-    return int(value) if value.isascii() and value.isdigit() and int(value) else _MAX_QUERY_SIZE
+    return whole_number(request.settings.get("max_query_size", "")) or _MAX_QUERY_SIZE
 
 
 def _own_settings(request: Request, statement: Statement) -> dict[str, str]:

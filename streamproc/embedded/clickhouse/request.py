@@ -138,21 +138,28 @@ def read_request(
     return request
 
 
+def whole_number(value: str) -> int | None:
+    """A number of 1 to 18 digits; None if it is none. (int() raises ValueError beyond 4,300 digits.)"""
+    return int(value) if 0 < len(value) < 19 and value.isascii() and value.isdigit() else None
+
+
 def _client_version(value: str) -> int:
-    if value and not (value.isascii() and value.isdigit()):
-        raise ClickHouseError(errors.BAD_REQUEST_PARAMETER, f"Invalid client_protocol_version: '{value}'")
-    return int(value or 0)
+    version = whole_number(value or "0")
+    if version is None:
+        raise ClickHouseError(errors.BAD_REQUEST_PARAMETER, f"Invalid client_protocol_version: '{value[:100]}'")
+    return version
 
 
 def _session_timeout(value: str) -> int:
     if not value:
         return _DEFAULT_SESSION_SECONDS
-    if not value.isascii() or not value.isdigit() or int(value) > _MAX_SESSION_SECONDS:
+    seconds = whole_number(value)
+    if seconds is None or seconds > _MAX_SESSION_SECONDS:
         raise ClickHouseError(
             errors.INVALID_SESSION_TIMEOUT,
-            f"Invalid session timeout: '{value}' (at most {_MAX_SESSION_SECONDS} seconds)",
+            f"Invalid session timeout: '{value[:100]}' (at most {_MAX_SESSION_SECONDS} seconds)",
         )
-    return int(value)
+    return seconds
 
 
 def read_credentials(url: Mapping[str, str], headers: Mapping[str, str]) -> Credentials:

@@ -75,7 +75,7 @@ def _twisted(rng: random.Random, value: bytes) -> bytes:
         return mutated(rng, value, (value,))
     try:
         tree = msgspec.msgpack.decode(value)
-    except msgspec.DecodeError:  # bytes within it that only look like a document
+    except (msgspec.DecodeError, UnicodeDecodeError):  # bytes within it that only look like a document
         return mutated(rng, value, (value,))
     for _ in range(rng.randint(1, 3)):
         tree = _replaced(rng, tree)
