@@ -12,9 +12,10 @@ import pytest
 
 from schemas import internal
 from schemas.results import Cell
-from streamproc.agents import flush
+from streamproc.agents import snapshots
 from streamproc.agents.aggregate import Aggregator
-from streamproc.agents.flush import CHUNK_BYTES, Flusher
+from streamproc.agents.flush import Flusher
+from streamproc.agents.messages import CHUNK_BYTES
 from streamproc.agents.publisher import Publisher
 from streamproc.agents.restore import SourceRestorer
 from streamproc.clock import monotonic
@@ -70,7 +71,7 @@ def test_more_segments_than_are_kept_are_written_anew_and_all_ids_are_known_agai
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """150 snapshots of a few events each; after a restore every earlier id is still a duplicate."""
-    monkeypatch.setattr(flush, "_MAX_SEGMENTS", 64)
+    monkeypatch.setattr(snapshots, "_MAX_SEGMENTS", 64)
 
     async def act() -> None:
         settings = Settings(broker_url=broker.url, partitions=1, snapshot_interval_s=0.001)
@@ -149,7 +150,7 @@ def test_a_snapshot_whose_messages_are_gone_is_not_used(broker: Broker) -> None:
         runtime = first.aggregator.runtimes[TOPIC, 0]
         assert runtime.saved is not None
         runtime.saved.state_offsets = [999]
-        await first.publisher.send_all([first.flusher._progress_message(runtime.saved)])
+        await first.publisher.send_all([first.flusher._messages.of_progress(runtime.saved)])
         second = Bench(settings)
         assert await second.restorer.restore({(TOPIC, 0)}) == {(TOPIC, 0): 0}
         await second.aggregator.handle(TOPIC, 0, records)

@@ -9,6 +9,7 @@ from streamproc.agents.aggregate import Aggregator
 from streamproc.agents.flush import Flusher
 from streamproc.agents.live_view import LiveView
 from streamproc.agents.restore import SourceRestorer
+from streamproc.agents.snapshots import Snapshots
 from streamproc.windows.merge import MergeState
 from streamproc.windows.source import SourceState
 from tests.simulation import virtual
@@ -55,7 +56,7 @@ _COUNTED: Final[tuple[tuple[Any, str, str, Callable[[Any], int]], ...]] = (
 )
 _AWAITED: Final[tuple[tuple[Any, str, str, Callable[[Any], int]], ...]] = (
     (Aggregator, "_fold", "batches folded", _one),
-    (Flusher, "_save", "snapshots", _one),
+    (Snapshots, "save", "snapshots", _one),
     (SourceRestorer, "_load", "restored from a snapshot", int),
     (SourceRestorer, "_begin", "restored without one", _one),
 )

@@ -24,10 +24,12 @@ from streamproc.agents import (
     lookup,
     merge,
     merge_partition,
+    messages,
     poison,
     progress_log,
     restore,
     role,
+    snapshots,
     tasks,
     windows_role,
 )
@@ -137,9 +139,9 @@ _REPLACED: Final[tuple[tuple[Any, str, Any], ...]] = (
 
 #: Limits that production never reaches within a few dozen records; most histories keep them, others draw a small one.
 KNOBS: Final[tuple[tuple[Any, str, tuple[int, ...]], ...]] = (
-    (flush, "CHUNK_BYTES", (400, 72)),
-    (flush, "_MAX_SEGMENTS", (1,)),
-    (flush, "_FULL_SNAPSHOT_S", (10,)),
+    (messages, "CHUNK_BYTES", (400, 72)),
+    (snapshots, "_MAX_SEGMENTS", (1,)),
+    (snapshots, "_FULL_SNAPSHOT_S", (10,)),
     (flush, "_MAX_UNFLUSHED_DEAD", (4,)),
     (recent, "_MEMORY_LIMIT", (3,)),
     (recent, "_DIRECT_RUN", (2,)),
