@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streamproc.agents.log_reader import LogReader, record_hash
+from streamproc.agents.log_reader import LogReader, LogReaders, record_hash
 from streamproc.clock import monotonic
 from streamproc.config import Settings
 from streamproc.errors import RetryableError
@@ -45,6 +45,25 @@ class Follower:
             except (KafkaError, OSError, TimeoutError, RetryableError) as error:
                 log.warning("following a topic was interrupted; trying again", topic=self._topic, error=repr(error))
                 await asyncio.sleep(1.0)
+
+    async def read_up(self) -> None:
+        """Give what lies in the topic by now and was not given yet, at once; it is given once more when it is followed.
+
+        Raises:
+            KafkaError, OSError, RetryableError: the broker does not answer.
+        """
+
+        async def read(reader: LogReader, number: int) -> None:
+            tp = TopicPartition(self._topic, number)
+            begin = (await reader.beginning([tp]))[tp]
+            reached = self._reached.get(tp, begin)
+            # Beyond the end: a new log, of which nothing is known.
+            end = await reader.end(tp)
+            for record in await reader.read_from(tp, max(begin, reached) if reached <= end else begin):
+                self._take(record)
+
+        async with LogReaders(self._settings.bootstrap_servers) as readers:
+            await readers.each(read, await readers.first.partitions(self._topic))
 
     async def _follow(self) -> None:
         ends = await self._ends()

@@ -42,14 +42,14 @@ def _grace_ms(key: WindowKey) -> int:
 
 
 class MergeAgent:
-    """Joins cells and publishes values. `judge(value)` is called for every published value, in order."""
+    """Joins cells and publishes values. `judge(value, partition)` is called for every published value, in order."""
 
     def __init__(
         self,
         settings: Settings,
         store: WindowStore,
         live: LiveStore,
-        judge: Callable[[MetricValue], None],
+        judge: Callable[[MetricValue, int], None],
     ) -> None:
         self.settings = settings
         self.partitions: dict[int, MergePartition] = {}
@@ -158,7 +158,7 @@ class MergeAgent:
             self.redis.add(name)
             self.clickhouse.add(name)
             for value in state.values(key, wall):
-                self._judge(value)
+                self._judge(value, held.number)
                 published += 1
             if window.unreadable:
                 UNREADABLE.inc(len(window.unreadable))

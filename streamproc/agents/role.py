@@ -147,6 +147,9 @@ class Role:
     def on_revoked(self) -> None:
         """Partitions are being taken away: whoever waits inside `handle` must give up its batch."""
 
+    async def hand_over(self) -> None:
+        """After `on_revoked`, before others are given these partitions: bounded, what they must find in the log."""
+
     def _give_up(self) -> None:
         self._giving_up = True
         self.on_revoked()
@@ -154,6 +157,7 @@ class Role:
     async def _revoked(self, _app: Any, revoked: Any, **_kwargs: Any) -> None:
         self._give_up()
         self._joining_since_s = monotonic()
+        await self.hand_over()
 
     async def _assigned(self, _app: Any, assigned: Any, **_kwargs: Any) -> None:
         # More workers than partitions: Faust restores nothing then, and what was held must be let go.

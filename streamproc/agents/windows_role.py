@@ -42,6 +42,8 @@ from streamproc.windows.source import NEVER
 log = get_logger("windows")
 
 _MERGE_REPORT_S = 2.0
+#: Longer, and the group would wait for us.
+_HAND_OVER_S = 2.0
 
 
 class WindowsRole(Role):
@@ -73,6 +75,7 @@ class WindowsRole(Role):
         self._alert_follower = Follower(settings, topics.ALERTS, self.alerting.follow, back=None)
         self._newest_log: dict[tuple[str, int], tuple[int, str]] = {}
         self._shown: set[tuple[str, int]] = set()
+        self._stopping = False
 
     def topics(self) -> list[str]:
         """The event streams and the cells."""
@@ -84,7 +87,7 @@ class WindowsRole(Role):
         start = self.tasks.start
         start("follow progress", self._progress_follower.run())
         start("follow alerts", self._alert_follower.run())
-        start("restore alerts", self._restore_alerts())
+        start("take alerts over", self.alerting.take_over(self._alert_follower))
         start("alerts", self.alerting.run())
         start("flush", self.flusher.run())
         start("emit", self.merge.emit_loop())
@@ -96,11 +99,9 @@ class WindowsRole(Role):
         start("merge report", self._report_merge())
         start("lost offsets", self.losses.run())
 
-    async def _restore_alerts(self) -> None:
-        await self.alerting.restore(self._alert_follower.caught_up, lambda: self._alert_follower.records == 0)
-
     async def stop(self) -> None:
         """As every role; but what was counted until now is merged first: the embedded broker forgets unread cells."""
+        self._stopping = True
         if self.ready:
             await self.tasks.within(3.0, "merging the last cells", self._settle())
         await super().stop()
@@ -149,7 +150,13 @@ class WindowsRole(Role):
     def on_revoked(self) -> None:
         """Whoever waits in a paused topic gives its batch up."""
         self.aggregator.revoked.set()
-        self.alerting.release()
+        # At the end, the last values are still ours to judge: with one worker nobody else ever would.
+        if not self._stopping:
+            self.alerting.release()
+
+    async def hand_over(self) -> None:
+        """The next owner of these partitions must find what was judged of them in the log."""
+        await self.alerting.handed_over(_HAND_OVER_S)
 
     async def restore(self, assigned: set[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
         """Sources from their snapshots; windows from what ClickHouse has and what came after."""
@@ -163,6 +170,7 @@ class WindowsRole(Role):
             if isinstance(part, BaseException):
                 raise part
             positions.update(part)
+        self.alerting.assign(numbers)
         return positions
 
     async def _restore_merge(self, numbers: set[int]) -> dict[tuple[str, int], int]:

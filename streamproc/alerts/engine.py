@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Final
 
@@ -30,6 +30,8 @@ _MUTED_PER_TICK: Final = 1000
 #: How long after a transition another one that it refers to may still be unread.
 _ON_ITS_WAY_MS: Final = 60_000
 _STATES: Final = tuple(AlertState)
+#: (metric, size, dimension, dimension value) -> whether it is ours to judge.
+Owns = Callable[[str, str, str, str], bool]
 #: How far the clocks of two workers may be apart.
 _CLOCKS_APART_MS: Final = 60_000
 
@@ -37,12 +39,14 @@ _CLOCKS_APART_MS: Final = 60_000
 class AlertEngine:
     """Judges every value of the metrics it is shown.
 
-    One engine must see all values of a (metric, dimension): window-partials are partitioned so. The caller records
-    every transition before it goes on (a lost one is judged again after a restart, from the restored state).
+    One engine must see all values of a window or entity: window-partials are partitioned so, and `owns(metric, size,
+    dimension, value)` says whose they are now. The caller records every transition before it goes on (a lost one is judged
+    again after a restart, from the restored state).
     """
 
-    def __init__(self, rules: RuleSet) -> None:
+    def __init__(self, rules: RuleSet, owns: Owns = lambda *_: True) -> None:
         self.rules = rules
+        self._owns = owns
         self._instances = Instances()
         self._muted: dict[Key, None] = {}
         #: Restored as active, but no rule judges them any more.
@@ -52,6 +56,10 @@ class AlertEngine:
         #: First window start observed since start or release(), by stream of values.
         self._seen: dict[WatchKey, int] = {}
         self._owned: set[tuple[str, str]] = set()
+
+    def watches(self, value: MetricValue) -> bool:
+        """Whether some rule judges such values."""
+        return bool(self.rules.watching(watch_key(value)))
 
     def observe(self, value: MetricValue, now_ms: int) -> list[AlertTransition]:
         """Judge one published value; `now_ms` (wall) is for cooldown and the record only."""
@@ -72,26 +80,26 @@ class AlertEngine:
     def tick(self, now_ms: int) -> list[AlertTransition]:
         """What the clock brings: firing alerts whose cooldown or inhibition is over are announced; alerts of rules
         that are gone or switched off are resolved; what another worker decided on older values is put right.
-        Only for metrics observed since start or `release`.
+        Only for what is owned, and for metrics observed since start or `release`.
         """
         out = []
         rejudge, self._rejudge = self._rejudge, set()
         for key in rejudge:
             instance, rule = self._instances.find(key), self.rules.get(key[0])
-            if instance and instance.latest and rule and rule.active and (rule.metric, key[1]) in self._owned:
+            if instance and instance.latest and rule and rule.active and self._is_mine(rule.metric, rule.size, key):
                 out.extend(self._judge(rule, instance.latest, now_ms))
         for key in list(islice(self._muted, _MUTED_PER_TICK)):
             # To the end of the line: in a storm the others have their turn at the next ticks.
             del self._muted[key]
             self._muted[key] = None
             instance, rule = self._instances.find(key), self.rules.get(key[0])
-            if instance and rule and rule.active and (rule.metric, key[1]) in self._owned:
+            if instance and rule and rule.active and self._is_mine(rule.metric, rule.size, key):
                 out.extend(self._announce(rule, key, instance, now_ms))
         for key in list(self._orphans):
             instance = self._instances.find(key)
             if instance is None or not instance.active or instance.last is None:
                 self._orphans.discard(key)
-            elif (instance.last.metric, key[1]) in self._owned:
+            elif self._is_mine(instance.last.metric, instance.last.window, key):
                 text = f"{instance.last.rule} resolved: the rule is off or was changed"
                 out.append(self._end_without_value(key, instance, text, now_ms))
         return out
@@ -118,9 +126,14 @@ class AlertEngine:
                 self._orphans.add(key)
 
     def release(self) -> None:
-        """Forget which metrics are ours (partitions were taken away): `tick` is silent until values come again."""
+        """Forget what is ours (partitions were taken away): `tick` is silent until values come again.
+
+        Values that we were the last to see may be old by the time that they are ours once more: only their places stay.
+        """
         self._owned.clear()
         self._seen.clear()
+        self._rejudge.clear()
+        self._instances.forget_values()
 
     def states(self) -> list[AlertTransition]:
         """The last transition of every known instance."""
@@ -130,6 +143,9 @@ class AlertEngine:
         """How many instances are in each state."""
         found = Counter(instance.state for instance in self._instances)
         return {state: found[state] for state in _STATES}
+
+    def _is_mine(self, metric: str, size: str, key: Key) -> bool:
+        return (metric, key[1]) in self._owned and self._owns(metric, size, key[1], key[2])
 
     def _judge(self, rule: Rule, value: MetricValue, now_ms: int) -> list[AlertTransition]:
         key = (rule.name, rule.dimension, value.dimension_value if rule.dimension else "")

@@ -9,6 +9,7 @@ from typing import Final
 from schemas.results import MetricValue
 from streamproc.alerts.lifecycle import Instance
 
+_NEVER: Final = ((-1, -1), None)
 #: rule name, dimension, dimension value
 Key = tuple[str, str, str]
 
@@ -22,7 +23,7 @@ class Instances:
     """All instances by key. Active ones are never forgotten; the longest silent and the longest ended are."""
 
     def __init__(self, max_silent: int = MAX_SILENT, max_ended: int = MAX_ENDED) -> None:
-        self._silent: OrderedDict[Key, MetricValue] = OrderedDict()
+        self._silent: OrderedDict[Key, tuple[tuple[int, int], MetricValue | None]] = OrderedDict()
         self._ended: OrderedDict[Key, Instance] = OrderedDict()
         self._active: dict[str, dict[Key, Instance]] = {}
         self._max_silent = max_silent
@@ -39,16 +40,16 @@ class Instances:
         if known:
             return known
         # Ids are made of seq: an instance forgotten with seq n must not begin at 1 again.
-        return Instance(seq=self._seq_floor, position=self.silent_position(key), latest=self._silent.get(key))
+        position, latest = self._silent.get(key, _NEVER)
+        return Instance(seq=self._seq_floor, position=position, latest=latest)
 
     def silent_position(self, key: Key) -> tuple[int, int]:
         """(window_start, version) of the newest value judged for an instance without transitions."""
-        value = self._silent.get(key)
-        return (value.window_start_ms, value.version) if value else (-1, -1)
+        return self._silent.get(key, _NEVER)[0]
 
     def note_silent(self, key: Key, value: MetricValue) -> None:
         """Remember the newest value judged for an instance without transitions (the common case: no alert)."""
-        self._silent[key] = value
+        self._silent[key] = (value.window_start_ms, value.version), value
         self._silent.move_to_end(key)
         if len(self._silent) > self._max_silent:
             self._silent.popitem(last=False)
@@ -66,6 +67,12 @@ class Instances:
         if len(self._ended) > self._max_ended:
             _, gone = self._ended.popitem(last=False)
             self._seq_floor = max(self._seq_floor, gone.seq)
+
+    def forget_values(self) -> None:
+        """Keep the places of values judged (nothing older fires), but not the values."""
+        self._silent = OrderedDict((key, (position, None)) for key, (position, _) in self._silent.items())
+        for instance in self:
+            instance.latest = None
 
     def active(self, rule: str | None = None) -> list[tuple[Key, Instance]]:
         """Pending and firing instances, of one rule or of all."""

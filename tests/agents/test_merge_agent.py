@@ -93,7 +93,7 @@ class Live:
 
 
 def agent(store: Store, live: Live) -> MergeAgent:
-    made = MergeAgent(Settings(), store, live, judge=lambda value: None)
+    made = MergeAgent(Settings(), store, live, judge=lambda value, partition: None)
     made.partitions[NUMBER] = MergePartition(NUMBER)
     return made
 
@@ -282,7 +282,7 @@ def test_windows_that_become_final_together_are_judged_in_the_order_of_time() ->
     async def act() -> None:
         made = agent(Store(), Live())
         judged: list[MetricValue] = []
-        made._judge = judged.append
+        made._judge = lambda value, _: judged.append(value)
         held = made.partitions[NUMBER]
         now = now_ms()
         starts = [now - now % 60_000 - minutes * 60_000 for minutes in (20, 50, 30, 60, 40)]

@@ -56,7 +56,7 @@ def _total(video: str, version: int, dollars: int) -> Cell:
 
 
 def _agent(store: Store, live: Live) -> tuple[MergeAgent, MergePartition]:
-    made = MergeAgent(Settings(), store, live, judge=lambda value: None)
+    made = MergeAgent(Settings(), store, live, judge=lambda value, partition: None)
     held = made.partitions[0] = MergePartition(0)
     return made, held
 

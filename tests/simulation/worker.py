@@ -69,7 +69,7 @@ class SimAlerting:
         assert virtual.running is not None
         self._process = virtual.running.process
 
-    def judge(self, value: MetricValue) -> None:
+    def judge(self, value: MetricValue, partition: int) -> None:
         """A value was published."""
         self._process.judged(value)
 
@@ -81,11 +81,17 @@ class SimAlerting:
     def release(self) -> None:
         """Partitions were taken away."""
 
+    def assign(self, partitions: Any) -> None:
+        """Partitions were given."""
+
+    async def handed_over(self, patience_s: float) -> None:
+        """Nothing to hand over."""
+
     def follow(self, record: Any) -> None:
         """Nothing is on the alerts topic."""
 
-    async def restore(self, *_: Any) -> None:
-        """Nothing to restore."""
+    async def take_over(self, follower: Any) -> None:
+        """Nothing to know."""
 
     async def run(self) -> None:
         """Nothing to record."""
