@@ -14,7 +14,7 @@ from schemas.outcomes import FUTURE_LIMIT_MS, DeadReason
 from streamproc.agents.fatal import die
 from streamproc.agents.flood import DEFAULT_LIMIT, PROBE_RECORDS, FloodGuard
 from streamproc.agents.holes import HoleGuard
-from streamproc.agents.log_reader import record_hash
+from streamproc.agents.log_reader import log_identity
 from streamproc.agents.poison import PoisonGuard, decode_records
 from streamproc.agents.runtime import DeadLetter, SourceRuntime
 from streamproc.clock import monotonic, now_ms
@@ -92,7 +92,7 @@ class Aggregator:
             return
         state = runtime.state
         if state is None:
-            state = runtime.open(record_hash(records[0]), self.settings.dedup_horizon_ms)
+            state = runtime.open(log_identity(records[0]), self.settings.dedup_horizon_ms)
             log.info("new log", topic=topic, partition=partition, log_id=runtime.log_id, offset=records[0].offset)
         BATCH_RECORDS.labels(topic).observe(len(records))
         start = 0
@@ -144,7 +144,10 @@ class Aggregator:
         return records
 
     def lose(self, runtime: SourceRuntime, first: int, last: int) -> None:
-        """Offsets that nobody can read any more, and that are in no cell: counted, said, and recorded with progress."""
+        """Offsets that nobody can read any more: counted, said, and recorded with progress.
+
+        Never too few; perhaps too many, by those whose cells were sent after the last record of progress.
+        """
         LOST_OFFSETS.labels(runtime.topic).inc(last + 1 - first)
         # Saved with the next flush: a restart from before the hole would have to find out all of this once more.
         runtime.save_due_s = 0.0

@@ -16,7 +16,7 @@ from schemas import internal, topics
 from schemas.outcomes import FUTURE_LIMIT_MS
 from streamproc.agents.archive_queue import ArchiveQueues, BronzeStore, DeadLetterStore
 from streamproc.agents.follow import Follower
-from streamproc.agents.log_reader import LogReader, LogReaders, record_hash
+from streamproc.agents.log_reader import LogReader, LogReaders, log_identity, record_hash
 from streamproc.agents.losses import LossStore
 from streamproc.agents.poison import POISON_ERROR, Care, PoisonGuard, decode_records
 from streamproc.agents.progress_log import read_known
@@ -152,7 +152,7 @@ class ArchiveRole(Role):
             NEW_LOGS.labels(topic).inc()
             log.warning("the log is a new one", topic=topic, partition=partition)
         first = (await reader.first_records({tp: begins}))[tp]
-        return _Partition(begins, record_hash(first) if first is not None else "")
+        return _Partition(begins, log_identity(first) if first is not None else "")
 
     async def _is_same(self, reader: LogReader, topic: str, partition: int, held: _Partition) -> bool:
         """Whether what was taken already (and may still be on its way to ClickHouse) is of the log that is there now."""
@@ -236,7 +236,7 @@ class ArchiveRole(Role):
     def _batch(self, topic: str, partition: int, state: _Partition, records: list[Any]) -> BronzeBatch:
         """Records with the verdict that the windows have of each."""
         if not state.log_id:
-            state.log_id = record_hash(records[0])
+            state.log_id = log_identity(records[0])
         timestamps = [record.timestamp for record in records]
         errors = self._errors(topic, state, timestamps, records)
         return BronzeBatch(

@@ -31,6 +31,12 @@ def record_hash(record: Any) -> str:
     return digest.hexdigest()
 
 
+def log_identity(first: Any) -> str:
+    """Identity of a log, by its first record. Sorts by age: of an id that two logs of a partition have, the older one's
+    event counts in totals by entity, and sources are joined in the order of their names."""
+    return f"{max(0, first.timestamp):012x}{record_hash(first)[:8]}"
+
+
 class LogReader:
     """A consumer without a group. Use as an async context manager."""
 

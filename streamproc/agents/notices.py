@@ -44,10 +44,13 @@ def poison_record(topic: str, partition: int, offset: int) -> list[AlertTransiti
 
 
 def lost_offsets(topic: str, partition: int, log_id: str, first: int, last: int) -> list[AlertTransition]:
-    """Records were deleted before they were read: told, and over at once, since nothing can bring them back."""
+    """Records were deleted before they were read: told, and over at once, since nothing can bring them back.
+
+    The range begins with the last record of progress, so it may name what a worker counted in its last second.
+    """
     text = (
         f"{topic}: {last + 1 - first} records were deleted before they were read"
-        f" (partition {partition}, offsets {first} to {last}); they are in no window"
+        f" (partition {partition}, offsets {first} to {last}); windows lack them, but for those of a worker's last second"
     )
     return [
         _transition(

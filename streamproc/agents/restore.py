@@ -17,7 +17,7 @@ from schemas import internal, topics
 from schemas.internal import Progress
 from streamproc.agents.aggregate import MAX_LOST, Aggregator
 from streamproc.agents.bridge import SentCells, key_of_cell
-from streamproc.agents.log_reader import LogReader, LogReaders, record_hash
+from streamproc.agents.log_reader import LogReader, LogReaders, log_identity, record_hash
 from streamproc.agents.poison import PoisonGuard
 from streamproc.agents.progress_log import Known, read_known
 from streamproc.agents.runtime import SourceRuntime
@@ -106,7 +106,7 @@ class SourceRestorer:
         tp = self._tp(runtime.topic, runtime.partition)
         begins = (await reader.beginning([tp]))[tp]
         first = (await reader.first_records({tp: begins}))[tp]
-        return begins > 0 or (first is not None and record_hash(first) == runtime.log_id)
+        return begins > 0 or (first is not None and log_identity(first) == runtime.log_id)
 
     async def _restore_fresh(self, readers: LogReaders, known: dict[tuple[str, int], list[Known]]) -> None:
         """Each source from the newest snapshot of the log that is really there; all are asked for together, since what
@@ -215,7 +215,7 @@ class SourceRestorer:
                 found = (await reader.first_records({tp: known.offset}))[tp]
                 if found is not None and found.offset == known.offset and record_hash(found) == known.tail_hash:
                     return known.log_id
-        return record_hash(first)
+        return log_identity(first)
 
     async def _load(self, reader: LogReader, runtime: SourceRuntime, saved: Progress) -> bool:
         """Fill the runtime from a snapshot; False if its messages are gone (then more is read again)."""

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Final
 
-from schemas import topics
-from streamproc.agents.log_reader import record_hash
+from schemas import internal, topics
+from streamproc.agents.log_reader import log_identity
 from tests.simulation import oracle
 from tests.simulation.broker import Log
 from tests.simulation.compare import Logs, equal, stored
@@ -31,7 +31,7 @@ class Included:
         self._world = world
         self._logs = logs
         # Two partitions may begin with the same record.
-        by_source = {(*log.name, record_hash(record)): log for log, _ in logs for record in log.everything}
+        by_source = {(*log.name, log_identity(record)): log for log, _ in logs for record in log.everything}
         self._versions: dict[tuple[Log, Place, int], int] = {}
         for key, parts in world.clickhouse.cells.items():
             for (start, source), cell in parts.items():
@@ -93,24 +93,38 @@ def _readings(world: World, log: Log, holes: list[tuple[int, int]]) -> Iterator[
     What was deleted before anybody saw the log is not reported: it may have been read years ago. Where somebody had sent
     it as cells it counts on, but its ids are forgotten, as far as no snapshot has them.
     """
+    sent = _versions_sent(world, log) if holes else set()
     for begin, chosen in itertools.product(set(log.trims), range(1 << len(holes))):
-        for out in _shrunk([hole for i, hole in enumerate(holes) if chosen >> i & 1]):
+        for out in _shrunk([hole for i, hole in enumerate(holes) if chosen >> i & 1], sent):
             kept = [r for r in log.everything if not any(first <= r.offset < end for first, end in out)]
             yield oracle.judge(log.name[0], [r for r in kept if r.offset >= begin], world.measures)
             for saved in range(begin):
                 yield oracle.judge(log.name[0], kept, world.measures, (saved, begin))
 
 
-def _shrunk(holes: list[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]:
-    """These holes, and with one of them beginning later.
+def _shrunk(holes: list[tuple[int, int]], sent: set[int]) -> Iterator[list[tuple[int, int]]]:
+    """These holes, and with one of them beginning later: behind the offset that a cell sent before it says it includes.
 
     A hole is reported from the last progress record on, written once a second: cells sent after it count on, but nobody
     can prove that all of their flush were sent.
     """
     yield holes
     for i, (first, end) in enumerate(holes):
-        for begin in range(first + 1, end + 1):
+        for begin in sorted(version + 1 for version in sent if first <= version < end):
             yield [*holes[:i], (begin, end), *holes[i + 1 :]]
+
+
+def _versions_sent(world: World, log: Log) -> set[int]:
+    """Up to where the cells that any worker has sent of a partition include it."""
+    topic, partition = log.name
+    versions: set[int] = set()
+    for sent in world.broker.history:
+        if sent.name[0] == topics.WINDOW_PARTIALS:
+            for record in sent.everything:
+                partials = internal.decode_partials(record.value or b"")
+                if partials.source.startswith(f"{topic}/{partition}/"):
+                    versions.update(cell.version for cell in partials.cells)
+    return versions
 
 
 def _topic_of(name: Place) -> str:

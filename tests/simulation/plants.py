@@ -125,7 +125,7 @@ async def _all_held(self: Any, reader: Any, places: dict[Any, Any]) -> dict[Any,
 
 
 async def _first_record(self: Any, reader: Any, runtime: Any, first: Any, logs: Any) -> str:
-    return restore.record_hash(first)
+    return restore.log_identity(first)
 
 
 async def _cancellable(self: flush.Flusher, everything: bool = False) -> None:
