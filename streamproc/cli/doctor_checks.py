@@ -143,6 +143,7 @@ async def check_clickhouse(settings: Settings) -> list[Finding]:
         ok("ClickHouse", f"{version} answers (time zone {timezone})"),
         _clock("clock of ClickHouse", int(server_ms), before, after),
         *await _migrations(settings),
+        *await _losses(settings),
     ]
 
 
@@ -157,6 +158,33 @@ async def _migrations(settings: Settings) -> list[Finding]:
     if missing:
         return [problem("migrations", f"not applied: {', '.join(missing)}", "run: streamproc migrate")]
     return [ok("migrations", f"all {len(states)} applied, the newest at {states[-1].applied_at[:19]} UTC")]
+
+
+async def _losses(settings: Settings) -> list[Finding]:
+    """Records of the last week that a broker deleted before they were read. They cannot come back: a note, not a problem."""
+    try:
+        rows = await _clickhouse(
+            settings,
+            "SELECT topic, reason, sum(last + 1 - first), toString(max(found_at)) FROM meta.lost_offsets FINAL"
+            " WHERE found_at > now() - INTERVAL 7 DAY GROUP BY topic, reason ORDER BY topic, reason",
+        )
+    except ClickHouseRefusedError as error:
+        if "UNKNOWN_TABLE" in str(error) or "UNKNOWN_DATABASE" in str(error):
+            return []  # The migrations' own line says so.
+        return [problem("lost records", str(error), "see the message")]
+    except (aiohttp.ClientError, OSError, TimeoutError, orjson.JSONDecodeError, KeyError) as error:
+        return [problem("lost records", f"{type(error).__name__}: {error}", "run the doctor again")]
+    if not rows:
+        return [ok("lost records", "none in 7 days")]
+    who = {"deleted_before_counted": "by windows", "deleted_before_archived": "by the archive"}
+    return [
+        note(
+            "lost records",
+            f"{topic}: {count} were deleted before they were read {who.get(reason, reason)}, last at {found[:19]} UTC",
+            "longer retention; the ranges are in meta.lost_offsets",
+        )
+        for topic, reason, count, found in rows
+    ]
 
 
 def _clock(what: str, server_ms: int, before_ms: int, after_ms: int) -> Finding:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiokafka.admin import NewTopic
 
@@ -104,11 +105,22 @@ def test_clickhouse_is_described_and_missing_migrations_are_named(tmp_path: Path
         before = asyncio.run(check_clickhouse(settings))
         migrate(settings)
         after = asyncio.run(check_clickhouse(settings))
+        asyncio.run(_lose(server.url))
+        lossy = asyncio.run(check_clickhouse(settings))
     finally:
         server.stop()
     assert set(problems(before)) == {"migrations"} and "0001_" in problems(before)["migrations"]
     assert problems(after) == {}
-    assert {finding.what for finding in after} == {"ClickHouse", "clock of ClickHouse", "migrations"}
+    assert {finding.what for finding in after} == {"ClickHouse", "clock of ClickHouse", "migrations", "lost records"}
+    (lost,) = [finding for finding in lossy if finding.what == "lost records"]
+    assert lost.verdict is Verdict.NOTE
+    assert "user-events: 40 were deleted before they were read by windows" in lost.found
+
+
+async def _lose(url: str) -> None:
+    sql = "INSERT INTO meta.lost_offsets SELECT 'user-events', 1, 'x', 10, 49, now64(3), 'deleted_before_counted'"
+    async with aiohttp.ClientSession() as session, session.post(url, data=sql) as response:
+        assert response.status == 200
 
 
 def test_bad_alert_rules_are_a_problem(tmp_path: Path) -> None:
