@@ -11,6 +11,10 @@ from typing import Any, Final
 from tests.chaos.recovery import PROMISED_S
 
 _MB: Final = "MiB"
+_GROWN_UP_S: Final = 15.0
+#: Shorter runs are warming up in their second third.
+_LONG_MINUTES: Final = 20.0
+_MOST_GROWTH: Final = 1.1
 
 
 @dataclass
@@ -61,6 +65,37 @@ class Result:
             )
 
 
+def role_growth(result: Result) -> dict[str, tuple[float, float]]:
+    """By role: median resident MiB of its processes in the second third of the run and in the last.
+
+    Young processes are left out, since kills decide how many there are; a worker's own samples are too few to tell.
+    """
+    samples: dict[str, list[tuple[float, float]]] = {}
+    for name, taken in result.memory.items():
+        role = name.rpartition("-")[0]
+        samples.setdefault(role, []).extend((at, memory) for at, memory, _, age in taken if age >= _GROWN_UP_S)
+    length = max((at for taken in samples.values() for at, _ in taken), default=0.0)
+    found = {}
+    for role, taken in sorted(samples.items()):
+        thirds = [
+            [memory for at, memory in taken if part * length / 3 < at <= (part + 1) * length / 3] for part in (1, 2)
+        ]
+        if all(thirds):
+            found[role] = statistics.median(thirds[0]), statistics.median(thirds[1])
+    return found
+
+
+def check_memory(result: Result) -> None:
+    """I9: memory is flat: no role's processes are larger in the last third of a long run than in the second."""
+    if result.minutes < _LONG_MINUTES:
+        return
+    for role, (second, last) in role_growth(result).items():
+        if last > _MOST_GROWTH * second:
+            result.violations.append(
+                f"I9: memory of {role} workers grew from {second:.0f} to {last:.0f} {_MB} (median)"
+            )
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """Nearest rank; 0 without values."""
     ordered = sorted(values)
@@ -101,6 +136,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "faults": {name: asdict(struck) for name, struck in sorted(result.faults.items())},
         "own_ends": dict(result.own_ends),
         "memory": memory_growth(result),
+        "memory_by_role": role_growth(result),
         "oracle": result.oracle.get("invariants", []),
     }
 
@@ -134,6 +170,9 @@ def memory_table(result: Result) -> list[str]:
         samples = result.memory[name]
         open_files = max(s[2] for s in samples)
         lines.append(f"| {name} | {len(samples)} | {second:.0f} | {last:.0f} | {most:.0f} | {open_files} |")
+    lines += [
+        f"| all {role} | | {second:.0f} | {last:.0f} | | |" for role, (second, last) in role_growth(result).items()
+    ]
     return lines
 
 

@@ -20,7 +20,7 @@ from tests.chaos.load import Load, ledger_lines
 from tests.chaos.options import Options
 from tests.chaos.plan import Round, rounds
 from tests.chaos.recovery import NotRecovered, at_rest, recovered
-from tests.chaos.result import Result, Struck
+from tests.chaos.result import Result, Struck, check_memory
 from tests.chaos.supervise import CAUSED, Sampler, supervise
 from tests.chaos.watch import Watch
 from tests.chaos.world import World
@@ -155,6 +155,7 @@ class Run:
     def _collect(self, world: World, sampler: Sampler, watch: Watch) -> None:
         self.result.kills, self.result.pauses = world.counts["kills"], world.counts["pauses"]
         self.result.memory = dict(sampler.samples)
+        check_memory(self.result)
         self.result.alerts = len(watch.alerts)
         if sampler.loads:
             self.result.load = statistics.median(sampler.loads), max(sampler.loads), os.cpu_count() or 1

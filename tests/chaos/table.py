@@ -74,7 +74,7 @@ def _most(each: Report) -> float:
 
 
 def _growth(each: Report) -> float:
-    return max((last - second for second, last, _ in each["memory"].values()), default=0.0)
+    return max((last - second for second, last in each["memory_by_role"].values()), default=0.0)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from tests.chaos.catalogue import all_faults
 from tests.chaos.fault import EVERYTHING
 from tests.chaos.options import parse
 from tests.chaos.plan import rounds
-from tests.chaos.result import Result, Struck, as_json, markdown
+from tests.chaos.result import Result, Struck, as_json, check_memory, markdown
 from tests.chaos.table import faults_table, invariants_table, runs_table
 
 
@@ -109,6 +109,22 @@ def test_the_report_names_violations_and_what_was_not_drawn() -> None:
     assert "| kill | W1 | 2 | 61.0 | 61.0 | 61.0 |" in text
 
 
+def test_memory_that_grows_is_a_violation() -> None:
+    """By role, over the last two thirds of a long run; young processes and short runs are left out."""
+
+    def violations(minutes: float, mb_a_minute: float) -> list[str]:
+        result = Result("make chaos", 1, minutes, "Apache Kafka", 2, 200.0)
+        for number in (1, 2):
+            result.memory[f"windows-{number}"] = [(60.0 * at, 100 + mb_a_minute * at, 30, 20.0) for at in range(31)]
+        result.memory["windows-3"] = [(60.0 * at, 10.0 * at, 30, 5.0) for at in range(31)]
+        check_memory(result)
+        return result.violations
+
+    assert violations(30.0, 0.5) == []
+    assert violations(30.0, 3.0) == ["I9: memory of windows workers grew from 146 to 176 MiB (median)"]
+    assert violations(2.0, 3.0) == []
+
+
 def test_reports_of_several_runs_make_one_page() -> None:
     """With counts by run, recoveries of all, and what was wrong."""
     reports = []
@@ -116,7 +132,7 @@ def test_reports_of_several_runs_make_one_page() -> None:
         result = Result("make chaos", seed, 30.0, "Apache Kafka (3 brokers)", 3, 200.0, kills=100, pauses=60 + seed)
         result.faults = {"kill": Struck(("W1",), 2 + seed), "pause": Struck(("W4",))}
         result.recovered(["kill"], 4.0 * seed)
-        result.memory = {"windows-1": [(0.0, 100.0 + at, 30, 1.0) for at in range(9)]}
+        result.memory = {"windows-1": [(60.0 * at, 100.0 + at, 30, 20.0) for at in range(9)]}
         result.oracle = {
             "invariants": [{"invariant": "I1", "name": "windows", "checked": 1000 * seed, "violations": 0}]
         }

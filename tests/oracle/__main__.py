@@ -20,13 +20,14 @@ from aiokafka.errors import KafkaError
 from tests.oracle import (
     checks_alerts,
     checks_archive,
+    checks_losses,
     checks_progress,
     checks_redis,
     checks_run,
     checks_windows,
     ledger,
 )
-from tests.oracle.expect import Lost, expect
+from tests.oracle.expect import expect
 from tests.oracle.log import SOURCES, RecordTable, Unreachable, add_earlier, read_topics, save_log
 from tests.oracle.report import Finding, as_json
 from tests.oracle.stores import ClickHouse, DeadLetterTable, Redis
@@ -34,11 +35,12 @@ from tests.oracle.stores import ClickHouse, DeadLetterTable, Redis
 _INTERNAL = ("dead-letters", "alerts", "window-progress")
 
 
-def _lost(text: str) -> Lost:
+def _lost(text: str) -> tuple[str, int, int, int, str]:
+    text, _, file = text.partition("@")
     place, _, offsets = text.partition(":")
     topic, _, part = place.rpartition("/")
     first, _, after = offsets.partition("-")
-    return topic, int(part), int(first), int(after)
+    return topic, int(part), int(first), int(after), file
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -58,9 +60,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--samples", type=Path, help="memory and descriptors of workers: JSON lines with worker, pid, rss_mb, fds")
     add("--rss-cap-mb", type=float, default=500, help="the most that a sampled process may take")
     add("--logs", type=Path, action="append", default=[], help="log file, or a directory of *.log; may be repeated")
-    add(
-        "--lost", type=_lost, action="append", default=[], help="TOPIC/PARTITION:FIRST-AFTER deleted before it was read"
-    )
+    says = "TOPIC/PARTITION:FIRST-AFTER deleted before it was read; @NAME of the saved log that has it, if that is an older one"
+    add("--lost", type=_lost, action="append", default=[], help=says)
     add("--earlier", type=Path, action="append", default=[], help="a log saved before, the newest first")
     add("--save-log", type=Path, help="only write the log as it is now to this file (Parquet), and end")
     add("--dead-letters-again", action="store_true", help="workers were killed: that topic may hold one twice")
@@ -117,7 +118,7 @@ def judge(db: duckdb.DuckDBPyConnection, args: argparse.Namespace) -> list[Findi
         findings += checks_run.bounded(args.samples, args.rss_cap_mb, clickhouse)
     if args.logs:
         findings.append(checks_run.hygiene(args.logs))
-    findings.append(checks_run.errors_in_words(db))
+    findings += [checks_losses.check(db, clickhouse), checks_run.errors_in_words(db)]
     if args.ledger:
         findings += ledger.check(db, args.only_ledger)
     return sorted(findings, key=lambda each: (len(each.invariant), each.invariant))
@@ -131,9 +132,11 @@ def run(db: duckdb.DuckDBPyConnection, args: argparse.Namespace) -> tuple[list[F
     if args.save_log:
         save_log(db, args.save_log)
         return [], {"records": records, "read_s": round(read_s, 1)}
-    for path in args.earlier:
-        add_earlier(db, path)
-    expect(db, args.lost)
+    logs = {path.name: add_earlier(db, path) for path in args.earlier}
+    expect(
+        db,
+        [(topic, part, logs[file][topic, part] if file else 0, *offsets) for topic, part, *offsets, file in args.lost],
+    )
     if args.ledger:
         ledger.load(db, args.ledger, args.topic_prefix)
     expect_s = time.monotonic() - began - read_s

@@ -19,9 +19,8 @@ _DUPLICATE_MS: Final = 600_000
 _STATUS_MS: Final = 7 * 86_400_000
 _DIMENSION_LIMIT: Final = 1000
 
-#: (topic, partition, first lost offset, offset after the last): deleted before they were read, as the driver saw to. Of
-#: several logs of a partition it is the one that was cut there.
-Lost = tuple[str, int, int, int]
+#: (topic, partition, log, first lost offset, offset after the last): deleted before they were read, as the driver saw to.
+Lost = tuple[str, int, int, int, int]
 Place = tuple[str, int, int, int]
 
 
@@ -36,9 +35,9 @@ def expect(db: duckdb.DuckDBPyConnection, lost: Sequence[Lost] = ()) -> None:
 
 
 def _judge(db: duckdb.DuckDBPyConnection, lost: Sequence[Lost]) -> None:
-    db.execute("CREATE TABLE gone (topic VARCHAR, part BIGINT, first BIGINT, after BIGINT)")
+    db.execute("CREATE TABLE gone (topic VARCHAR, part BIGINT, log BIGINT, first BIGINT, after BIGINT)")
     if lost:
-        db.executemany("INSERT INTO gone VALUES (?, ?, ?, ?)", [list(each) for each in lost])
+        db.executemany("INSERT INTO gone VALUES (?, ?, ?, ?, ?)", [list(each) for each in lost])
     # Log time is the running maximum of Kafka's timestamps, whatever else is wrong with a record.
     db.execute(f"""
         CREATE TABLE outcome AS
@@ -47,7 +46,7 @@ def _judge(db: duckdb.DuckDBPyConnection, lost: Sequence[Lost]) -> None:
                     WHEN occurred > log_ms + {_AHEAD_MS} THEN 'future_event' ELSE 'counted' END AS word
         FROM (SELECT *, max(CASE WHEN NOT lost THEN ts END) OVER (PARTITION BY topic, part, log ORDER BY off) AS log_ms
               FROM (SELECT r.*, g.topic IS NOT NULL AS lost FROM rec r LEFT JOIN gone g
-                    ON r.topic = g.topic AND r.part = g.part AND r.off >= g.first AND r.off < g.after AND r.cut))""")
+                    ON r.topic = g.topic AND r.part = g.part AND r.log = g.log AND r.off >= g.first AND r.off < g.after))""")
 
 
 def _mark(db: duckdb.DuckDBPyConnection, word: str, key: str, horizon_ms: int, where: str) -> None:

@@ -137,11 +137,14 @@ def _nulls(name: str) -> str:
     return f"nullif({name}, -1.0)" if name == "share" else name
 
 
-def add_earlier(db: duckdb.DuckDBPyConnection, path: Path) -> None:
+def add_earlier(db: duckdb.DuckDBPyConnection, path: Path) -> dict[tuple[str, int], int]:
     """Records saved before (`--save-log`), the newest file first: of the same log and gone by now, or of an older log.
 
-    It is another log where a record of both differs at the same offset; older logs count down from 0. Topics are lost
+    It is another log where a record of both differs at the same offset, or where the later one begins or ends before the
+    earlier (a log is only ever cut at its beginning and appended to); older logs count down from 0. Topics are lost
     together: where some partitions have another log, one that is not there any more had an older one too.
+
+    Returns which log of each (topic, partition) the file holds.
     """
     db.execute("CREATE OR REPLACE TEMP TABLE earlier AS FROM read_parquet($path)", {"path": str(path)})
     db.execute("CREATE OR REPLACE TEMP TABLE nearest AS SELECT topic, part, min(log) AS log FROM rec GROUP BY ALL")
@@ -150,7 +153,13 @@ def add_earlier(db: duckdb.DuckDBPyConnection, path: Path) -> None:
         SELECT DISTINCT e.topic, e.part
         FROM earlier e JOIN nearest n USING (topic, part)
         JOIN rec r ON r.topic = e.topic AND r.part = e.part AND r.log = n.log AND r.off = e.off
-        WHERE e.digest <> r.digest OR e.ts <> r.ts""")
+        WHERE e.digest <> r.digest OR e.ts <> r.ts
+        UNION
+        SELECT topic, part
+        FROM (SELECT topic, part, min(off) AS first, max(off) AS last FROM earlier GROUP BY ALL) e
+        JOIN (SELECT topic, part, min(off) AS first, max(off) AS last FROM rec JOIN nearest USING (topic, part, log)
+              GROUP BY ALL) r USING (topic, part)
+        WHERE r.first < e.first OR r.last < e.last""")
     db.execute("""
         INSERT INTO renewed BY NAME
         SELECT DISTINCT topic, part FROM earlier ANTI JOIN nearest USING (topic, part)
@@ -161,6 +170,10 @@ def add_earlier(db: duckdb.DuckDBPyConnection, path: Path) -> None:
         FROM earlier e LEFT JOIN nearest n USING (topic, part) LEFT JOIN renewed w USING (topic, part)
         WHERE w.topic IS NOT NULL OR NOT EXISTS (
             FROM rec r WHERE r.topic = e.topic AND r.part = e.part AND r.log = n.log AND r.off = e.off)""")
+    found = db.execute("""
+        SELECT DISTINCT e.topic, e.part, coalesce(n.log, 0) - (w.topic IS NOT NULL)::INTEGER
+        FROM earlier e LEFT JOIN nearest n USING (topic, part) LEFT JOIN renewed w USING (topic, part)""").fetchall()
+    return {(topic, part): log for topic, part, log in found}
 
 
 def save_log(db: duckdb.DuckDBPyConnection, path: Path) -> None:

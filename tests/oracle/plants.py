@@ -122,6 +122,12 @@ PLANTS = (
         _again("bronze.user_events", "partition = 0 AND offset = 3", payload="concat(payload, ' ')"),
     ),
     Plant(
+        "a loss that never was",
+        "what was deleted unread has a row, nothing else has",
+        ("user-events/1/1 (deleted_before_counted) has a row but",),
+        "INSERT INTO meta.lost_offsets SELECT 'user-events', 1, 'x', 1, 2, now64(3), 'deleted_before_counted'",
+    ),
+    Plant(
         "a record that nobody produced",
         _BRONZE,
         ("user-events/0/999999: nobody produced it",),

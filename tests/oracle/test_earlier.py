@@ -86,11 +86,42 @@ def test_what_was_lost_is_looked_for_in_the_log_that_was_cut(tmp_path: Path) -> 
     with connect() as db:
         fill(db, second)
         add_earlier(db, cut)
-        add_earlier(db, whole)
-        expect(db, [("user-events", 0, 4, 9)])
+        log = add_earlier(db, whole)["user-events", 0]
+        expect(db, [("user-events", 0, log, 4, 9)])
         lost = db.execute("SELECT log, list(off ORDER BY off) FROM outcome WHERE word = 'lost' GROUP BY log").fetchall()
         assert lost == [(-1, [4, 5, 6, 7, 8])]
         assert db.execute("SELECT count(*) FROM rec").fetchone() == (1200,)
+
+
+def test_a_loss_belongs_to_one_log(tmp_path: Path) -> None:
+    """The log after it was cut as well, further on: what lay at these offsets there was counted before it went."""
+    first, second = made_up(1, 600, BEGIN, Mix()), made_up(2, 600, BEGIN, Mix())
+
+    def beyond(entries: list[Entry], offset: int) -> list[Entry]:
+        return [e for e in entries if (e.topic, e.partition) != ("user-events", 0) or e.offset >= offset]
+
+    older = _saved(tmp_path / "1.parquet", first), _saved(tmp_path / "2.parquet", beyond(first, 9))
+    newer = _saved(tmp_path / "3.parquet", second)
+    with connect() as db:
+        fill(db, beyond(second, 15))
+        logs = [add_earlier(db, path)["user-events", 0] for path in (newer, *reversed(older))]
+        assert logs == [0, -1, -1]
+        expect(db, [("user-events", 0, logs[2], 4, 9), ("user-events", 0, logs[0], 12, 15)])
+        lost = db.execute("SELECT log, list(off ORDER BY off) FROM outcome WHERE word = 'lost' GROUP BY log").fetchall()
+        assert sorted(lost) == [(-1, [4, 5, 6, 7, 8]), (0, [12, 13, 14])]
+
+
+def test_a_new_log_may_end_before_the_place_where_the_old_one_was_cut(tmp_path: Path) -> None:
+    """No offset is in both, so no record differs; but a log that was cut never begins earlier again."""
+    first, second = made_up(1, 900, BEGIN, Mix()), made_up(2, 60, BEGIN, Mix())
+    cut = [entry for entry in first if entry.offset >= 40]
+    assert max(entry.offset for entry in second) < 40
+    with connect() as db:
+        fill(db, second)
+        add_earlier(db, _saved(tmp_path / "cut.parquet", cut))
+        add_earlier(db, _saved(tmp_path / "whole.parquet", first))
+        found = db.execute("SELECT log, count(*), sum(cut::INTEGER) FROM rec GROUP BY log ORDER BY log").fetchall()
+        assert found == [(-1, 900, 900 - len(cut)), (0, 60, 0)]
 
 
 def test_records_lost_before_they_were_read_count_nowhere(tmp_path: Path) -> None:
@@ -101,7 +132,7 @@ def test_records_lost_before_they_were_read_count_nowhere(tmp_path: Path) -> Non
     with connect() as db:
         fill(db, here)
         add_earlier(db, path)
-        expect(db, [("cost-events", 0, 5, 20)])
+        expect(db, [("cost-events", 0, 0, 5, 20)])
         assert db.execute("SELECT count(*) FROM outcome WHERE word = 'lost'").fetchone() == (15,)
         found = _windows(db)
     rest = [e for e in entries if e.partition != 0 or not 5 <= e.offset < 20]

@@ -83,12 +83,16 @@ class Worker:
 
     def metric(self, name: str, **labels: str) -> float:
         """Sum of a metric's samples that have these labels; 0 without any."""
-        total = 0.0
-        for family in text_string_to_metric_families(self.get("metrics")[1]):
-            for sample in family.samples:
-                if sample.name == name and all(sample.labels.get(k) == v for k, v in labels.items()):
-                    total += sample.value
-        return total
+        return sum(self.samples(name, **labels))
+
+    def samples(self, name: str, **labels: str) -> list[float]:
+        """Values of a metric's samples that have these labels."""
+        return [
+            sample.value
+            for family in text_string_to_metric_families(self.get("metrics")[1])
+            for sample in family.samples
+            if sample.name == name and all(sample.labels.get(k) == v for k, v in labels.items())
+        ]
 
     def output(self) -> str:
         """What it logged so far."""

@@ -76,7 +76,7 @@ class Retention(Fault):
             for worker in windows:
                 if not worker.alive:
                     worker.start()
-        world.lost.append(f"{topic}/{partition}:{begins}-{cut}")
+        world.lost.append(f"{topic}/{partition}:{begins}-{cut}@{world.saved_logs[0].name}")
         world.log({"event": "lost", "place": world.lost[-1]})
 
         async def told() -> bool:
