@@ -5,24 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from streamproc.agents.archive_role import ArchiveRole
 from streamproc.agents.health import HealthServer
-from streamproc.agents.notify_role import NotifyRole
 from streamproc.agents.role import Role
-from streamproc.agents.windows_role import WindowsRole
 from streamproc.config import Settings
 from streamproc.errors import ConfigError
 from streamproc.kafka_topics import ensure_topics
 from streamproc.logs import get_logger
-from streamproc.notify.load import load_rules
-from streamproc.notify.receiver import make_sender
-from streamproc.sinks.alerts_store import GoldAlerts, LiveAlerts
-from streamproc.sinks.bronze import BronzeSink
 from streamproc.sinks.clickhouse_client import ClickHouse
-from streamproc.sinks.dead_letters_store import DeadLetters
-from streamproc.sinks.lost_offsets_store import LostOffsetsStore
-from streamproc.sinks.redis_live import RedisLive, connect
-from streamproc.sinks.windows_sink import WindowsSink
 
 log = get_logger("worker")
 
@@ -30,36 +19,61 @@ ROLES = ("windows", "archive", "notify")
 
 
 def build_role(settings: Settings, name: str) -> Role:
-    """One role with its clients; nothing is connected yet.
+    """One role with its clients; nothing is connected yet. What only other roles need is not imported: a restart waits for it.
 
     Raises:
         ConfigError: the rules file or another setting cannot be used, or there is no such role.
     """
-    clickhouse = ClickHouse.of(settings)
-    if name == "windows":
-        gold = GoldAlerts(clickhouse)
-        return WindowsRole(
-            settings,
-            WindowsSink(clickhouse),
-            RedisLive(connect(settings), settings.redis_prefix),
-            load_rules(settings.alert_rules),
-            gold.load_states,
-            LostOffsetsStore(clickhouse),
-        )
-    if name == "archive":
-        return ArchiveRole(settings, BronzeSink(clickhouse), DeadLetters(clickhouse), LostOffsetsStore(clickhouse))
-    if name == "notify":
-        gold = GoldAlerts(clickhouse)
-        return NotifyRole(
-            settings,
-            load_rules(settings.alert_rules),
-            make_sender(settings),
-            gold,
-            LiveAlerts(connect(settings), settings.redis_prefix),
-            gold.load_undelivered,
-            gold.load_states,
-        )
-    raise ConfigError(f"--role {name}: allowed are {', '.join((*ROLES, 'all'))}")
+    roles = {"windows": _windows, "archive": _archive, "notify": _notify}
+    if name not in roles:
+        raise ConfigError(f"--role {name}: allowed are {', '.join((*ROLES, 'all'))}")
+    return roles[name](settings, ClickHouse.of(settings))
+
+
+def _windows(settings: Settings, clickhouse: ClickHouse) -> Role:
+    from streamproc.agents.windows_role import WindowsRole
+    from streamproc.notify.load import load_rules
+    from streamproc.sinks.alerts_store import GoldAlerts
+    from streamproc.sinks.lost_offsets_store import LostOffsetsStore
+    from streamproc.sinks.redis_live import RedisLive, connect
+    from streamproc.sinks.windows_sink import WindowsSink
+
+    return WindowsRole(
+        settings,
+        WindowsSink(clickhouse),
+        RedisLive(connect(settings), settings.redis_prefix),
+        load_rules(settings.alert_rules),
+        GoldAlerts(clickhouse).load_states,
+        LostOffsetsStore(clickhouse),
+    )
+
+
+def _archive(settings: Settings, clickhouse: ClickHouse) -> Role:
+    from streamproc.agents.archive_role import ArchiveRole
+    from streamproc.sinks.bronze import BronzeSink
+    from streamproc.sinks.dead_letters_store import DeadLetters
+    from streamproc.sinks.lost_offsets_store import LostOffsetsStore
+
+    return ArchiveRole(settings, BronzeSink(clickhouse), DeadLetters(clickhouse), LostOffsetsStore(clickhouse))
+
+
+def _notify(settings: Settings, clickhouse: ClickHouse) -> Role:
+    from streamproc.agents.notify_role import NotifyRole
+    from streamproc.notify.load import load_rules
+    from streamproc.notify.receiver import make_sender
+    from streamproc.sinks.alerts_store import GoldAlerts, LiveAlerts
+    from streamproc.sinks.redis_live import connect
+
+    gold = GoldAlerts(clickhouse)
+    return NotifyRole(
+        settings,
+        load_rules(settings.alert_rules),
+        make_sender(settings),
+        gold,
+        LiveAlerts(connect(settings), settings.redis_prefix),
+        gold.load_undelivered,
+        gold.load_states,
+    )
 
 
 async def run_worker(settings: Settings, name: str) -> None:

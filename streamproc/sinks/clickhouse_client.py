@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from collections.abc import Sequence
 from typing import Any, Final
-
-import clickhouse_connect
 
 from streamproc.config import Settings
 from streamproc.sinks.clickhouse_errors import sort_clickhouse_error
@@ -36,6 +35,8 @@ def sync_client(settings: Settings, timeout_s: float = 20.0) -> Any:
     Raises:
         clickhouse_connect's errors, see `sort_clickhouse_error`.
     """
+    import clickhouse_connect
+
     return clickhouse_connect.get_client(
         dsn=settings.clickhouse_url.get_secret_value(),
         autogenerate_session_id=False,
@@ -140,6 +141,8 @@ class ClickHouse:
         # Made on first use: creating a client asks the server for its version, and the server may be away at start.
         async with self._connecting:
             if self._client is None:
+                # A third of a second, beside the broker's answers: a restart would wait for it.
+                clickhouse_connect = await asyncio.to_thread(importlib.import_module, "clickhouse_connect")
                 self._client = await clickhouse_connect.get_async_client(
                     dsn=self._url,
                     autogenerate_session_id=False,

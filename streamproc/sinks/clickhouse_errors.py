@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError, ProgrammingError
-
 from streamproc.errors import PermanentError, RetryableError
 from streamproc.logs import redact
 
@@ -140,6 +138,8 @@ def sort_clickhouse_error(error: BaseException) -> RetryableError | PermanentErr
 
 
 def _without_code(error: BaseException, detail: str) -> RetryableError | PermanentError:
+    from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError, ProgrammingError
+
     chain = list(_chain(error))
     if any(isinstance(each, TimeoutError) for each in chain) or "timed out" in detail:
         return RetryableError("timeout", "no answer in time")
