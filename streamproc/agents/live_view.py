@@ -88,7 +88,8 @@ class LiveView:
             for key in held.state.windows:
                 self._redis.add((held.number, key))
             held.state.roll_again()
-            held.loaded, held.history_due = False, True
+            held.look_up_again()
+            held.history_due = True
 
     async def roll(self) -> None:
         """Have quiet metrics show their new, empty window; if Redis is away that is tried again at the next call."""

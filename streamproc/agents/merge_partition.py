@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from schemas.results import ALL, OPEN
 from streamproc.windows.merge import MergeState, WindowKey
@@ -19,6 +19,13 @@ _BUSY_ENTITY_IDLE_MS: Final = 5_000
 _MANY_ENTITIES: Final = 500
 
 
+class Span(NamedTuple):
+    """Windows that begin at `since` or later and before `before`, in epoch ms by size; without `before` no end."""
+
+    since: dict[str, int]
+    before: dict[str, int]
+
+
 @dataclass(slots=True)
 class MergePartition:
     """One partition of window-partials at this worker: its windows and how far it was read."""
@@ -28,7 +35,10 @@ class MergePartition:
     next_offset: int = 0
     tail: Any = None
     tail_hash: str = ""
+    #: Whether the stored cells of all windows that may be open are known.
     loaded: bool = False
+    #: What is still to be asked for until then, the newest windows first; None before the first question.
+    to_look_up: list[Span] | None = None
     #: No record says how far its cells are stored: the log is new, and who died with the old one may have stored cells
     #: without their values.
     from_start: bool = False
@@ -46,6 +56,10 @@ class MergePartition:
         self.passed.clear()
         self.joined.clear()
         self.state.new_log()
+
+    def look_up_again(self) -> None:
+        """Ask for the stored cells of open windows once more."""
+        self.loaded, self.to_look_up = False, None
 
     def settled(self, now_ms: int) -> list[WindowKey]:
         """Windows that nothing waits for in this state: final ones, and entities that have been idle (by a steady clock)."""

@@ -21,8 +21,8 @@ class WindowStore(Protocol):
     async def load_cells(self, keys: Sequence[StoreKey]) -> list[Cell]:
         """Stored cells of these windows."""
 
-    async def load_since(self, starts: Mapping[str, int]) -> list[Cell]:
-        """Stored cells of all windows with `start >= starts[size]`."""
+    async def load_since(self, starts: Mapping[str, int], before: Mapping[str, int]) -> list[Cell]:
+        """Stored cells of all windows with `start >= starts[size]`, and `start < before[size]` where that is given."""
 
     async def recent_entities(self, since_ms: int) -> list[StoreKey]:
         """Entities with an event since then (log time, epoch ms)."""

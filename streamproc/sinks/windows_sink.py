@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from schemas.results import ALL, OPEN, SIZES_MS, Cell, MetricValue
@@ -99,13 +100,20 @@ class WindowsSink:
             cells += await self._select(f"(measure, dimension, dimension_value) IN ({listed}) AND size = '{ALL}'")
         return cells
 
-    async def load_since(self, starts: Mapping[str, int], measures: Iterable[str] = ()) -> list[Cell]:
-        """All cells of each size whose start is at or after the given epoch ms; only of `measures` if there are any.
+    async def load_since(
+        self, starts: Mapping[str, int], before: Mapping[str, int] = MappingProxyType({}), measures: Iterable[str] = ()
+    ) -> list[Cell]:
+        """All cells of each size whose start is at or after the given epoch ms, and before those of `before` where they are
+        given; only of `measures` if there are any.
 
         Raises:
             RetryableError, PermanentError: with a reason.
         """
-        by_size = " OR ".join(f"(size = {_text(size)} AND start_ms >= {int(start)})" for size, start in starts.items())
+        by_size = " OR ".join(
+            f"(size = {_text(size)} AND start_ms >= {int(start)}"
+            + (f" AND start_ms < {int(before[size])})" if size in before else ")")
+            for size, start in starts.items()
+        )
         if not by_size:
             return []
         names = ",".join(_text(measure) for measure in measures)

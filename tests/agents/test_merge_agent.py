@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from schemas import internal
 from schemas.results import ALL, FINAL, SIZES_MS, Cell, MetricValue
+from streamproc.agents.lookup import spans
 from streamproc.agents.merge import MergeAgent
 from streamproc.agents.merge_partition import MergePartition
 from streamproc.clock import now_ms
@@ -46,9 +51,9 @@ class Store:
         self._check()
         return []
 
-    async def load_since(self, starts: Mapping[str, int]) -> list[Cell]:
+    async def load_since(self, starts: Mapping[str, int], before: Mapping[str, int]) -> list[Cell]:
         self._check()
-        return self.cells
+        return [c for c in self.cells if starts[c.size] <= c.start_ms < before.get(c.size, 2**62)]
 
     async def recent_entities(self, since_ms: int) -> list[Any]:
         self._check()
@@ -109,7 +114,8 @@ def record(offset: int, *cells: Cell) -> Any:
 
 
 async def flushed(made: MergeAgent) -> None:
-    await made.lookup.load_open()
+    while not all(held.loaded for held in made.partitions.values()):
+        await made.lookup.load_open()
     await made.emit_now()
     for sink in (made.redis, made.clickhouse):
         while sink.pending:
@@ -295,5 +301,43 @@ def test_windows_that_become_final_together_are_judged_in_the_order_of_time() ->
         await flushed(made)
         assert [value.status for value in judged] == [FINAL] * 5
         assert [value.window_start_ms for value in judged] == sorted(starts)
+
+    asyncio.run(act())
+
+
+@given(st.integers(10**12, 2 * 10**12))
+def test_every_window_that_may_be_open_is_looked_up_once_the_newest_first(wall: int) -> None:
+    """Each start of each size in one span only, without a gap, from the next window to three hours and two windows back."""
+    found = spans(wall)
+    assert found[0].before == {} and all(found[0].since[size] <= wall - size_ms for size, size_ms in SIZES_MS.items())
+    for newer, older in pairwise(found):
+        assert older.before == newer.since
+        assert all(older.since[size] <= older.before[size] for size in SIZES_MS)
+    for size, size_ms in SIZES_MS.items():
+        assert found[-1].since[size] == wall - wall % size_ms - 2 * size_ms - 3 * 3_600_000
+
+
+def test_values_of_now_are_complete_before_the_windows_of_hours_ago_are_looked_up() -> None:
+    """A restart after a day's worth of windows showed nothing new for 10 s."""
+
+    async def act() -> None:
+        made = agent(Store(), Live())
+        held = made.partitions[NUMBER]
+        await made.handle("window-partials", NUMBER, [record(0, cell("a", 0))])
+        await made.lookup.load_open()
+        assert not held.loaded
+        assert all(window.complete for window in held.state.windows.values())
+        asked = 1
+        while not held.loaded:
+            await made.lookup.load_open()
+            asked += 1
+        assert asked == len(spans(now_ms()))
+        # Redis has lost its data amid the next look-up: it begins anew, and ends.
+        made.live_view.refill()
+        await made.lookup.load_open()
+        made.live_view.refill()
+        assert held.to_look_up is None
+        while not held.loaded:
+            await made.lookup.load_open()
 
     asyncio.run(act())

@@ -26,7 +26,7 @@ _STEPS: Final = 12
 _BUSY: Final = ("flush", "redis", "clickhouse", "")
 _PASSED_OVER: Final = 0.7
 #: What closes windows: the progress of all sources is known, they become final, are published, written and let go.
-_CLOSING: Final = ("follow progress", "clock", "emit", "redis", "clickhouse", "clock")
+_CLOSING: Final = ("load", "load", "follow progress", "clock", "emit", "redis", "clickhouse", "clock")
 
 
 class History:

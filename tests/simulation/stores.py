@@ -86,15 +86,15 @@ class SimStore:
         cells: list[Cell] = await self._process.request("clickhouse", read, is_read=True)
         return cells
 
-    async def load_since(self, starts: Mapping[str, int]) -> list[Cell]:
-        """All windows that start at or after `starts[size]`."""
+    async def load_since(self, starts: Mapping[str, int], before: Mapping[str, int]) -> list[Cell]:
+        """All windows that start at or after `starts[size]`, and before `before[size]`."""
 
         def read() -> list[Cell]:
             found = self._world.clickhouse.cells
             return [
                 cell
                 for key, parts in found.items()
-                if key[3] in starts and key[4] >= starts[key[3]]
+                if key[3] in starts and starts[key[3]] <= key[4] < before.get(key[3], _NEVER_MS)
                 for cell in parts.values()
             ]
 
@@ -256,6 +256,7 @@ class SimLive:
 
 
 _YOUNG_MS = 300_000
+_NEVER_MS = 2**62
 
 
 class SimLosses:

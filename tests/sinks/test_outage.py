@@ -89,7 +89,7 @@ def test_clickhouse_goes_away_and_comes_back(clickhouse_proxy: TcpProxy, name: s
             f"SELECT dimension_value, version FROM gold.windows_latest WHERE metric = '{name}'"
         )
         assert dict(rows) == {str(key): each.version for key, each in newest.items()}
-        cells = await sink.load_since({"1m": START}, [name])
+        cells = await sink.load_since({"1m": START}, measures=[name])
         assert {each.dimension_value: each.version for each in cells} == dict(rows)
         await clickhouse.close()
 

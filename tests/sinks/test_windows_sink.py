@@ -107,8 +107,11 @@ def test_cells_are_found_by_key_by_entity_and_by_time(clickhouse_server: ClickHo
         some = {keys[0], keys[0], (name, "d", "not there", "1m", START), (name, "", "", "all", 12345)}
         assert sorted(await sink.load_cells(some), key=repr) == sorted([*windows[:3], *totals], key=repr)
         assert await sink.load_cells([]) == []
-        since = await sink.load_since({"1m": START + 698 * MINUTE, "1h": START - 3_600_000}, [name])
+        since = await sink.load_since({"1m": START + 698 * MINUTE, "1h": START - 3_600_000}, measures=[name])
         assert sorted(since, key=repr) == sorted([*windows[-6:], *hours[:2]], key=repr)
+        before = {"1m": START + 699 * MINUTE}
+        part = await sink.load_since({"1m": START + 698 * MINUTE, "1h": START - 3_600_000}, before, measures=[name])
+        assert sorted(part, key=repr) == sorted([*windows[-6:-3], *hours[:2]], key=repr)
         assert await sink.load_since({}) == []
         everything = await sink.load_since({"1m": START + 699 * MINUTE})
         assert [each for each in everything if each.measure == name] == sorted(
