@@ -21,6 +21,8 @@ from streamproc.windows.merge import WindowKey
 log = get_logger("live")
 
 _CHECK_S: Final = 1.0
+#: Less than what counts as young of a Redis.
+_FIRST_LOOK_S: Final = 60.0
 #: A Redis that loses its data again and again must not be filled all the time.
 _REFILL_INTERVAL_S: Final = 5.0
 _ROLLS_PER_WRITE: Final = 2000
@@ -60,7 +62,7 @@ class LiveView:
 
     async def check_loop(self) -> None:
         """Once a second: is Redis back, and does it still hold what was written? An emptied one is filled again."""
-        known = ""
+        known, began = "", monotonic()
         while True:
             await asyncio.sleep(_CHECK_S)
             try:
@@ -73,7 +75,9 @@ class LiveView:
             if self.away:
                 self.away = False
                 self._redis.retry()
-            if seen.name != known and (known or seen.is_young):
+            # Who comes to look for the first time after minutes (it was paused) may have written to what is gone since.
+            late = not known and monotonic() - began > _FIRST_LOOK_S
+            if seen.name != known and (known or seen.is_young or late):
                 if monotonic() - self._refilled_at < _REFILL_INTERVAL_S:
                     continue
                 if known:
