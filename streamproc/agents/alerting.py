@@ -153,6 +153,8 @@ class AlertAgent:
                 await asyncio.sleep(_RETRY_S)
 
     def _own(self) -> None:
+        if not self._held:
+            return  # Taken away while the topic was read: what waits is perhaps given back in a moment.
         self._owned = self._held
         waiting, self._waiting = self._waiting, {}
         for (partition, *_), value in waiting.items():

@@ -154,3 +154,21 @@ def test_judging_waits_for_gold_alerts(broker: Broker) -> None:
         return agent.loads
 
     assert asyncio.run(scenario()) == 4
+
+
+def test_what_waits_is_not_forgotten_by_a_second_rebalance(broker: Broker) -> None:
+    """Partitions are taken away while the topic is read for the first ones, and given back."""
+
+    async def scenario() -> list[tuple[str, int, str]]:
+        settings = await _settings(broker, "twice.")
+        async with Agent(settings).running() as agent:
+            agent.agent.assign(range(4))
+            agent.judge(cost(90.0, 10))
+            agent.agent.release()
+            agent.agent._own()
+            agent.agent.assign(range(4))
+            await until(lambda: bool(agent.agent._owned))
+            await agent.agent.handed_over(10.0)
+            return await _recorded(settings)
+
+    assert len(asyncio.run(scenario())) == 2
