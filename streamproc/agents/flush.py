@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -25,10 +26,13 @@ from streamproc.config import Settings
 from streamproc.failpoints import passing
 from streamproc.telemetry import FLUSH_SECONDS, FLUSHED_CELLS, OPEN_CELLS
 
-#: A restart folds what came after the snapshots again: with more than this in all (about a second's work) the source with
-#: the most is saved before its time, but no more often than costs a few percent of a core.
-_MAX_UNSAVED: Final = 50_000
+#: A restart folds what came after the snapshots again: with more than this in all (a second's work) the sources with
+#: the most are saved before their time, but no more often than costs a few percent of a core.
+_MAX_UNSAVED: Final = 30_000
 _EARLY_SAVE_S: Final = 0.4
+_EARLY_SAVES: Final = 3
+#: Cells that are saved beside one flush (one source's are, however many): all at once would hold up everybody's cells.
+_MAX_SAVED: Final = 3000
 #: After a restart, cells up to the recorded progress lie in the log already: sending them again would only hold up the
 #: fold. They wait for what is new, but no longer than this (the log can end before it, if a broker lost its end).
 _REDO_S: Final = 10.0
@@ -106,12 +110,13 @@ class Flusher:
             now_s = monotonic()
             cuts: list[_Cut] = []
             self._save_early(now_s)
+            # One after the other, and beside the flushes.
+            room = 0 if self._is_saving() else _MAX_SAVED
             for runtime in list(self.aggregator.runtimes.values()):
-                # One snapshot at a time, and beside the flushes: all at once would hold up everybody's cells.
-                saving = self._is_saving() or any(cut.snapshot is not None for cut in cuts)
-                cut = self._cut(runtime, now_s, everything, may_save=everything or not saving)
+                cut = self._cut(runtime, now_s, everything, may_save=everything or room > 0)
                 if cut is not None:
                     cuts.append(cut)
+                    room -= cut.snapshot.cells if cut.snapshot is not None else 0
             retired, self.aggregator.retired = self.aggregator.retired, []
             messages = [message for runtime in retired for message in self._last_words(runtime, now_s)]
             if not cuts and not messages:
@@ -129,17 +134,22 @@ class Flusher:
             passing("after_progress")
             for cut in reports:
                 cut.runtime.dead_until = max(cut.runtime.dead_until, cut.progress.offset)
-                if cut.snapshot is not None:
-                    written = self._snapshots.save(cut.runtime, cut.snapshot, cut.progress)
-                    if everything:
-                        await written
-                    else:
-                        self._saving = asyncio.create_task(written)
+            if any(cut.snapshot is not None for cut in reports):
+                written = self._save(reports)
+                if everything:
+                    await written
+                else:
+                    self._saving = asyncio.create_task(written)
             FLUSHED_CELLS.inc(sum(cut.cells for cut in cuts))
             FLUSH_SECONDS.observe(monotonic() - now_s)
 
+    async def _save(self, cuts: list[_Cut]) -> None:
+        """Write the snapshots that were taken; side by side, for each waits for the broker four times."""
+        saved = [(cut.runtime, cut.snapshot, cut.progress) for cut in cuts if cut.snapshot is not None]
+        await asyncio.gather(*[self._snapshots.save(*each) for each in saved])
+
     def _save_early(self, now_s: float) -> None:
-        """Have the source with the most unsaved records saved, if a restart would have much to fold again."""
+        """Have the sources with the most unsaved records saved, if a restart would have much to fold again."""
         unsaved = [
             (runtime.state.offset - runtime.saved_offset, name)
             for name, runtime in self.aggregator.runtimes.items()
@@ -147,7 +157,8 @@ class Flusher:
         ]
         if now_s >= self._saved_early_s + _EARLY_SAVE_S and sum(count for count, _ in unsaved) > _MAX_UNSAVED:
             self._saved_early_s = now_s
-            self.aggregator.runtimes[max(unsaved)[1]].save_due_s = now_s
+            for _, name in heapq.nlargest(_EARLY_SAVES, unsaved):
+                self.aggregator.runtimes[name].save_due_s = now_s
 
     def _is_saving(self) -> bool:
         """Whether a snapshot is on its way; raises what went wrong with the last one."""

@@ -24,6 +24,8 @@ _MAX_PAUSE_S: Final = 5.0
 _BLOCKED_PAUSE_S: Final = 15.0
 #: While a sink is down, each try builds so many values: enough to see whether it is back, and no stall for what goes on.
 _TRIED_KEYS: Final = 100
+#: The share of time for writes while more waits than one of them takes: a restart has to merge again what is not stored.
+_BUSY_SHARE: Final = 0.5
 
 
 class Handover(Generic[K]):
@@ -32,7 +34,7 @@ class Handover(Generic[K]):
     `write(keys)` builds what is newest for these keys and writes it; it raises RetryableError or PermanentError.
     `on_confirmed(keys)` is told what was written. Writes begin at least `min_interval_s` apart, and take at most
     `max_share` of the time, so that a sink with a high fixed cost gets fewer and larger ones when it is busy; but after
-    `max_interval_s` the next one begins, however long one took.
+    `max_interval_s` the next one begins, however long one took, and with a whole write waiting it is half of the time.
     """
 
     def __init__(
@@ -102,7 +104,8 @@ class Handover(Generic[K]):
                 if failures:
                     await self._pause(failures)
                 else:
-                    interval = min(max(self._min_interval_s, spent / self._max_share), self._max_interval_s)
+                    share = self._max_share if len(self.pending) < self._max_keys else max(self._max_share, _BUSY_SHARE)
+                    interval = min(max(self._min_interval_s, spent / share), self._max_interval_s)
                     await asyncio.sleep(max(0.0, interval - spent))
             self._idle.set()
 

@@ -92,7 +92,9 @@ class LiveView:
             for key in held.state.windows:
                 self._redis.add((held.number, key))
             held.state.roll_again()
-            held.look_up_again()
+            # While a lookup goes on nothing is let go: what it has brought is held, the rest it brings.
+            if held.loaded:
+                held.look_up_again()
             held.history_due = True
 
     async def roll(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from schemas import internal
-from schemas.results import ALL, Cell, MetricValue
+from schemas.results import ALL, SIZES_MS, Cell, MetricValue
 from streamproc.agents.fatal import die
 from streamproc.agents.handover import Handover
 from streamproc.agents.holes import HoleGuard
@@ -21,6 +21,7 @@ from streamproc.agents.lookup import Lookup
 from streamproc.agents.merge_partition import MergePartition
 from streamproc.agents.publisher import Message
 from streamproc.agents.stores import LiveStore, WindowStore
+from streamproc.agents.turns import Turns
 from streamproc.clock import monotonic, now_ms, steady_ms
 from streamproc.config import Settings
 from streamproc.failpoints import passing
@@ -34,6 +35,8 @@ log = get_logger("merge")
 _LOAD_GRACE_MS: Final = 2000
 #: Own messages remembered until they are read; above, they are simply joined again.
 _MAX_JOINED: Final = 2000
+#: With more to publish than this, tens of milliseconds' work, windows of now go first to Redis.
+_MANY_DIRTY: Final = 300
 
 
 def _grace_ms(key: WindowKey) -> int:
@@ -84,7 +87,8 @@ class MergeAgent:
             return
         now = steady_ms()
         news = 0
-        for i, record in enumerate(records):
+        turns = Turns()
+        for record in records:
             if record.offset < held.next_offset or held.joined.pop(record.offset, None) == record.value:
                 continue
             try:
@@ -93,8 +97,7 @@ class MergeAgent:
                 log.error("a record of window-partials is not readable", offset=record.offset, error=str(error))
                 continue
             news += held.state.apply(partials.cells, record.offset, now)
-            if i % 50 == 49:
-                await asyncio.sleep(0)
+            await turns.take()
         held.next_offset = max(held.next_offset, records[-1].offset + 1)
         held.tail = records[-1]
         held.passed.append((held.tail.offset, record_hash(held.tail)))
@@ -142,9 +145,11 @@ class MergeAgent:
         state = held.state
         waiting: dict[WindowKey, None] = {}
         published = 0
+        turns = Turns()
+        self._show_first(held, wall)
         # One key after the other: what is not handed over yet stays marked, so that nobody lets its window go. In the
         # order of time: windows that became final together are all judged, and rules pass over what is older.
-        for i, key in enumerate(sorted(state.dirty, key=attrgetter("start_ms"))):
+        for key in sorted(state.dirty, key=attrgetter("start_ms")):
             if key not in state.dirty:
                 continue
             del state.dirty[key]
@@ -164,10 +169,18 @@ class MergeAgent:
                 UNREADABLE.inc(len(window.unreadable))
                 log.error("unreadable cells count nothing", window=list(key), sources=window.unreadable)
                 window.unreadable = []
-            if i % 100 == 99:
-                await asyncio.sleep(0)
+            await turns.take()
         state.dirty.update(waiting)
         PUBLISHED.inc(published)
+
+    def _show_first(self, held: MergePartition, wall: int) -> None:
+        """When a day's windows become final at once, those of now do not wait for them. They stay marked, to be judged."""
+        if len(held.state.dirty) < _MANY_DIRTY:
+            return
+        for key in held.state.dirty:
+            window = held.state.windows.get(key)
+            if key.size != ALL and key.start_ms + SIZES_MS[key.size] > wall and window is not None and window.complete:
+                self.redis.add((held.number, key))
 
     def _values(self, names: Iterable[tuple[int, WindowKey]]) -> list[MetricValue]:
         wall = now_ms()

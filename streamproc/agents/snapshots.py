@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from schemas import internal, topics
@@ -28,7 +28,8 @@ class Snapshot:
     state: bytes
     ids: bytes
     statuses: bytes
-    full: bool = field(default=False)
+    full: bool = False
+    cells: int = 0
 
 
 class Snapshots:
@@ -70,7 +71,7 @@ class Snapshots:
             statuses = state.statuses.dump(state.log_time_ms)
         else:
             statuses = state.statuses.take_journal()
-        return Snapshot(internal.encode(saved), ids, statuses, full)
+        return Snapshot(internal.encode(saved), ids, statuses, full, len(saved.cells))
 
     async def save(self, runtime: SourceRuntime, snapshot: Snapshot, progress: Progress) -> None:
         """Write ids, state and at last the record that points to them."""

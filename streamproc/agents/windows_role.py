@@ -42,6 +42,8 @@ from streamproc.windows.source import NEVER
 log = get_logger("windows")
 
 _MERGE_REPORT_S = 2.0
+#: Records to catch up on, about half a second's work: before they are done, nobody needs windows of hours ago.
+_BEHIND = 10_000
 #: Longer, and the group would wait for us.
 _HAND_OVER_S = 2.0
 
@@ -69,6 +71,7 @@ class WindowsRole(Role):
         self.losses = LossRecorder(losses, self.alerting.announce)
         self.aggregator.on_lost = self._lost
         self.merge = MergeAgent(settings, store, live, self.alerting.judge)
+        self.merge.lookup.is_behind = lambda: not self.ready or sum(self.lag().values()) > _BEHIND
         self.aggregator.holes = self.merge.holes = self.holes
         self.flusher = Flusher(settings, self.aggregator, self.publisher, self.merge.join_own)
         self._progress_follower = Follower(settings, topics.WINDOW_PROGRESS, self._follow_progress, back=2000)

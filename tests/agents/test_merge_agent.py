@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import internal
 from schemas.results import ALL, FINAL, SIZES_MS, Cell, MetricValue
+from streamproc.agents import lookup
 from streamproc.agents.lookup import spans
 from streamproc.agents.merge import MergeAgent
 from streamproc.agents.merge_partition import MergePartition
@@ -21,7 +24,7 @@ from streamproc.config import Settings
 from streamproc.errors import RetryableError
 from streamproc.sinks.redis_instance import LiveInstance
 from streamproc.windows.accumulators import Count
-from streamproc.windows.merge import SourceProgress
+from streamproc.windows.merge import SourceProgress, WindowKey
 
 MEASURE = "user_events"
 NUMBER = internal.partition_of_window(MEASURE, "", "", Settings().partitions)
@@ -332,12 +335,97 @@ def test_values_of_now_are_complete_before_the_windows_of_hours_ago_are_looked_u
             await made.lookup.load_open()
             asked += 1
         assert asked == len(spans(now_ms()))
-        # Redis has lost its data amid the next look-up: it begins anew, and ends.
+        # Redis has lost its data: all is looked up again. It loses it again meanwhile: what was brought is held, and
+        # is written once more, and the rest still comes.
         made.live_view.refill()
         await made.lookup.load_open()
+        await flushed(made)
         made.live_view.refill()
-        assert held.to_look_up is None
+        assert {(NUMBER, key) for key in held.state.windows} <= set(made.redis.pending)
         while not held.loaded:
             await made.lookup.load_open()
+
+    asyncio.run(act())
+
+
+def test_windows_of_hours_ago_wait_until_a_restart_has_caught_up_but_not_for_ever() -> None:
+    async def act() -> None:
+        made = agent(Store(), Live())
+        held = made.partitions[NUMBER]
+        behind = True
+        made.lookup.is_behind = lambda: behind
+        await made.lookup.load_open()
+        first = held.to_look_up
+        assert first
+        for _ in range(3):
+            await made.lookup.load_open()
+            assert held.to_look_up == first
+        behind = False
+        await made.lookup.load_open()
+        assert held.to_look_up == first[1:]
+        behind = True
+        await made.lookup.load_open()
+        assert held.to_look_up == first[1:]
+        with patch.object(lookup, "_HOLD_MS", 0):
+            await made.lookup.load_open()
+        assert held.to_look_up == first[2:]
+
+    asyncio.run(act())
+
+
+def test_touched_windows_of_all_partitions_are_looked_up_together() -> None:
+    """One question for eight partitions, and none of them waits for all of another one's."""
+
+    async def act() -> None:
+        store = Store()
+        asked: list[int] = []
+        load_cells = store.load_cells
+
+        async def counted(keys: Any) -> list[Cell]:
+            asked.append(len(keys))
+            return await load_cells(keys)
+
+        store.load_cells = counted  # type: ignore[method-assign]  # what is asked is counted
+        made = agent(store, Live())
+        made.partitions |= {number: MergePartition(number) for number in range(8) if number != NUMBER}
+        await flushed(made)
+        for number, held in made.partitions.items():
+            for n in range(300 if number == NUMBER else 3):
+                held.state.ask_for(WindowKey("cost_per_video", "video_id", f"{number}-{n}", ALL, 0), 0)
+        with patch.object(lookup, "_LOAD_KEYS", 80):
+            await made.lookup._load_touched()
+        assert asked[0] == 10 + 7 * 3
+        assert all(not held.state.to_load for held in made.partitions.values())
+        assert sum(asked) == 300 + 7 * 3
+
+    asyncio.run(act())
+
+
+def test_values_of_now_do_not_wait_for_a_day_of_windows_that_became_final() -> None:
+    """They are with Redis before the first turn of the event loop, and are judged in the order of time all the same."""
+
+    async def act() -> None:
+        judged: list[int] = []
+        made = MergeAgent(
+            Settings(), Store(), Live(), judge=lambda value, partition: judged.append(value.window_start_ms)
+        )
+        held = made.partitions[NUMBER] = MergePartition(NUMBER)
+        newest = cell("a", 0)
+        day = [
+            msgspec.structs.replace(newest, start_ms=newest.start_ms - n * SIZES_MS["1m"], version=n)
+            for n in range(400)
+        ]
+        await made.handle("window-partials", NUMBER, [record(0, *reversed(day))])
+        held.state.finish({}, now_ms(), 0)
+        while not held.loaded:
+            await made.lookup.load_open()
+        for window in held.state.windows.values():
+            window.complete = True
+        publishing = asyncio.create_task(made._emit(held))
+        await asyncio.sleep(0)
+        assert next(iter(made.redis.pending))[1].start_ms == newest.start_ms
+        await publishing
+        assert judged == sorted(judged) and judged[-1] == newest.start_ms
+        assert len(set(judged)) == 400
 
     asyncio.run(act())

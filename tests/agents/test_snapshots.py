@@ -12,7 +12,7 @@ import pytest
 
 from schemas import internal
 from schemas.results import Cell
-from streamproc.agents import snapshots
+from streamproc.agents import flush, snapshots
 from streamproc.agents.aggregate import Aggregator
 from streamproc.agents.flush import Flusher
 from streamproc.agents.messages import CHUNK_BYTES
@@ -222,5 +222,41 @@ def test_nothing_is_saved_while_cells_hold_records_that_are_still_to_be_read(bro
         counted = sum(s.acc.n for k, s in third.state().cells.items() if k[:4] == ("user_events", "", "", 0))
         assert counted == 6
         await second.publisher.stop()
+
+    asyncio.run(act())
+
+
+def test_with_much_unsaved_the_sources_with_the_most_are_saved_early_and_all_at_once(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart must not fold a minute of records again because snapshots are a minute apart."""
+    monkeypatch.setattr(flush, "_MAX_UNSAVED", 60)
+
+    async def act() -> None:
+        settings = Settings(broker_url=broker.url, partitions=5, snapshot_interval_s=3600)
+        await ensure_topics(settings)
+        sizes = [5, 40, 10, 20, 30]
+        bench = Bench(settings)
+        await bench.publisher.start()
+        await bench.restorer.restore({(TOPIC, n) for n in range(5)})
+        for number, size in enumerate(sizes):
+            events = [encode(user_event(NOW + n, user_id=n, event_id=f"{number}-{n}")) for n in range(size)]
+            records = [
+                SimpleNamespace(offset=n, timestamp=NOW, key=b"1", value=event, topic=TOPIC, headers=())
+                for n, event in enumerate(events)
+            ]
+            bench.aggregator.runtime(TOPIC, number).open(f"log{number}", settings.dedup_horizon_ms)
+            await bench.aggregator.handle(TOPIC, number, records)
+        for runtime in bench.aggregator.runtimes.values():
+            runtime.save_due_s = monotonic() + 3600
+        await bench.flusher.flush()
+        assert bench.flusher._saving is not None
+        await bench.flusher._saving
+        saved = {name[1]: runtime.saved_offset for name, runtime in bench.aggregator.runtimes.items()}
+        assert saved == {0: -1, 1: 39, 2: -1, 3: 19, 4: 29}
+        # Now there is little to fold again.
+        await bench.flusher.flush()
+        assert {name[1]: runtime.saved_offset for name, runtime in bench.aggregator.runtimes.items()} == saved
+        await bench.publisher.stop()
 
     asyncio.run(act())

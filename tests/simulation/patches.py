@@ -120,6 +120,7 @@ _REPLACED: Final[tuple[tuple[Any, str, Any], ...]] = (
     (np, "searchsorted", _searchsorted),
     # The windows of now, and all others: in production the latter are a dozen questions.
     (lookup, "_SPAN_MS", lookup._BACK_MS),
+    (windows_role, "_BEHIND", 2),
     (windows_role, "Publisher", SimPublisher),
     (windows_role, "AlertAgent", SimAlerting),
     (windows_role, "Follower", SimFollower),

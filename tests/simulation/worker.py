@@ -45,6 +45,10 @@ class _Consumer:
         found: frozenset[Any] = self._process.world.broker.connected
         return found
 
+    def behind(self, tp: Tp, next_offset: int) -> int:
+        """Records to read from that offset on."""
+        return max(0, self._process.world.broker.logs[tp[0], tp[1]].next_offset - next_offset)
+
     async def seek_back(self, tp: Tp, offset: int) -> None:
         """Read on from there; what was fetched of that partition is dropped."""
         self._process.seek_back((tp[0], tp[1]), offset)
