@@ -15,7 +15,7 @@ from streamproc.config import Settings
 from streamproc.errors import RetryableError
 from streamproc.sinks.redis_instance import LiveInstance
 from streamproc.windows.accumulators import IdSum
-from tests.agents.test_merge_agent import Live, Store, flushed, record
+from tests.agents.merging import Live, Store, flushed, record
 
 HOUR_MS = 3_600_000
 _MEASURE, _OF = "cost_per_video", "video_id"

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from schemas.alerts import AlertState, AlertTransition
+from streamproc.clock import now_ms
 from streamproc.config import Settings
 from streamproc.sinks.alerts_store import GoldAlerts, LiveAlerts
 from streamproc.sinks.clickhouse_client import ClickHouse
@@ -75,7 +76,9 @@ def test_a_restart_knows_what_fired_and_what_was_not_sent(clickhouse_server: Cli
 
 def test_redis_shows_the_newest_state(redis_server: RedisHandle, name: str) -> None:
     states = (AlertState.PENDING, AlertState.FIRING, AlertState.RESOLVED)
-    items = [transition("f", seq, state) for seq, state in enumerate(states, 1)]
+    # How long a resolved one is shown counts from when it was recorded, so that this has to be lately.
+    at_ms = now_ms()
+    items = [transition("f", seq, state, recorded_at_ms=at_ms) for seq, state in enumerate(states, 1)]
 
     async def run() -> None:
         redis = connect(Settings(redis_url=redis_server.url))
