@@ -104,6 +104,10 @@ class AlertAgent:
             self._outgoing.extend(found)
             self._wake.set()
 
+    def has_judged(self, partition: int) -> bool:
+        """Whether values of this partition of window-partials are judged when they are published."""
+        return partition in self._owned
+
     def assign(self, partitions: Iterable[int]) -> None:
         """These partitions of window-partials are held from now on; they are judged as soon as their alerts are known."""
         self._held, self._owned = frozenset(partitions), frozenset()

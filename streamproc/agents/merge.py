@@ -75,6 +75,7 @@ class MergeAgent:
         #: Judges batches that do not begin where they are due; None: they end the process.
         self.holes: HoleGuard | None = None
         self._wake = asyncio.Event()
+        self._asked: list[asyncio.Event] = []
         self.live_view = LiveView(self.partitions, settings.partitions, store, live, self.redis)
         self.lookup = Lookup(settings, store, self.partitions, self.live_view.load, self._wake.set)
 
@@ -134,10 +135,19 @@ class MergeAgent:
                 await asyncio.wait_for(self._wake.wait(), 1.0)
             self._wake.clear()
             began = monotonic()
+            asked, self._asked = self._asked, []
             for held in list(self.partitions.values()):
                 await self._emit(held)
+            for event in asked:
+                event.set()
             spent = monotonic() - began
             await asyncio.sleep(max(self.settings.emit_interval_s - spent, spent, 0.005))
+
+    async def published(self) -> None:
+        """Wait until all that has changed by now is published and judged (but for windows that are held back)."""
+        self._asked.append(event := asyncio.Event())
+        self._wake.set()
+        await event.wait()
 
     async def _emit(self, held: MergePartition) -> None:
         # Durations are measured by a clock that does not jump; `wall` is only what is published as time of the update.

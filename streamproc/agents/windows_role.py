@@ -11,7 +11,7 @@ import msgspec
 from aiokafka import TopicPartition
 
 from schemas import internal, topics
-from schemas.internal import LostRange, Progress
+from schemas.internal import LostRange
 from streamproc.agents.aggregate import Aggregator
 from streamproc.agents.alerting import AlertAgent, LoadStates
 from streamproc.agents.bridge import SentCells
@@ -22,10 +22,11 @@ from streamproc.agents.log_reader import LogReader, LogReaders, record_hash
 from streamproc.agents.losses import LossRecorder, LossStore
 from streamproc.agents.merge import MergeAgent
 from streamproc.agents.merge_partition import MergePartition
+from streamproc.agents.merge_report import MergeReport
 from streamproc.agents.notices import stream_paused
 from streamproc.agents.poison import PoisonGuard
 from streamproc.agents.progress_log import Known, read_known
-from streamproc.agents.publisher import Message, Publisher
+from streamproc.agents.publisher import Publisher
 from streamproc.agents.restore import SourceRestorer
 from streamproc.agents.role import Role
 from streamproc.agents.runtime import SourceRuntime
@@ -41,7 +42,7 @@ from streamproc.windows.source import NEVER
 
 log = get_logger("windows")
 
-_MERGE_REPORT_S = 2.0
+_WATERMARKS_S = 2.0
 #: Records to catch up on, about half a second's work: before they are done, nobody needs windows of hours ago.
 _BEHIND = 10_000
 #: Longer, and the group would wait for us.
@@ -72,6 +73,7 @@ class WindowsRole(Role):
         self.aggregator.on_lost = self._lost
         self.merge = MergeAgent(settings, store, live, self.alerting.judge)
         self.merge.lookup.is_behind = lambda: not self.ready or sum(self.lag().values()) > _BEHIND
+        self.merge_report = MergeReport(settings, self.merge, self.alerting, self.publisher)
         self.aggregator.holes = self.merge.holes = self.holes
         self.flusher = Flusher(settings, self.aggregator, self.publisher, self.merge.join_own)
         self._progress_follower = Follower(settings, topics.WINDOW_PROGRESS, self._follow_progress, back=2000)
@@ -99,7 +101,8 @@ class WindowsRole(Role):
         start("redis", self.merge.redis.run())
         start("clickhouse", self.merge.clickhouse.run())
         start("refill", self.merge.live_view.check_loop())
-        start("merge report", self._report_merge())
+        start("merge report", self.merge_report.run())
+        start("watermarks", self._show_watermarks())
         start("lost offsets", self.losses.run())
 
     async def stop(self) -> None:
@@ -123,7 +126,7 @@ class WindowsRole(Role):
             await self.merge.emit_now()
             await asyncio.gather(self.merge.redis.drained(2.0), self.merge.clickhouse.drained(4.0))
             await self.tasks.within(2.0, "recording alerts", self.alerting.record_outgoing())
-            await self.tasks.within(2.0, "recording how far windows are stored", self._write_merge_progress())
+            await self.tasks.within(2.0, "recording how far windows are stored", self.merge_report.write())
         await self.tasks.within(2.0, "closing the producer", self.publisher.stop())
 
     async def is_same_log(self, topic: str, partition: int) -> bool:
@@ -223,37 +226,6 @@ class WindowsRole(Role):
         found = (await reader.first_records({tp: next_offset - 1}))[tp]
         return found is not None and found.offset == next_offset - 1 and record_hash(found) == tail_hash
 
-    async def _report_merge(self) -> None:
-        while True:
-            await asyncio.sleep(_MERGE_REPORT_S)
-            await self._write_merge_progress()
-            self._watermarks()
-
-    async def _write_merge_progress(self) -> None:
-        """Record from where window-partials must be read again: everything before is in ClickHouse."""
-        messages = []
-        for held in list(self.merge.partitions.values()):
-            until = held.stored_until()
-            tail_hash = held.hash_before(until)
-            if until == held.reported or not tail_hash:
-                continue
-            held.reported = until
-            place = internal.partition_of_source("merge", held.number, self.settings.partitions)
-            progress = Progress(
-                kind="merge",
-                source=f"merge/{held.number}",
-                topic="merge",
-                partition=held.number,
-                log_id="",
-                offset=until,
-                wall_ms=now_ms(),
-                tail_hash=tail_hash,
-            )
-            topic = self.settings.topic(topics.WINDOW_PROGRESS)
-            messages.append(Message(topic, place, progress.source.encode(), internal.encode(progress)))
-        if messages:
-            await self.publisher.send_all(messages)
-
     def _follow_progress(self, record: Any) -> None:
         """Learn how far every source of every worker is, for final windows."""
         try:
@@ -276,14 +248,16 @@ class WindowsRole(Role):
         if known is None or progress.max_event_ms > known.max_event_ms:
             self.merge.progress[progress.source] = SourceProgress(progress.max_event_ms, wall_ms)
 
-    def _watermarks(self) -> None:
-        wall = now_ms()
-        ages = {
-            name: (wall - runtime.state.max_event_ms) / 1000
-            for name, runtime in self.aggregator.runtimes.items()
-            if runtime.state is not None and runtime.state.max_event_ms > NEVER
-        }
-        show_partitions(WATERMARK_AGE, self._shown, ages)
+    async def _show_watermarks(self) -> None:
+        while True:
+            await asyncio.sleep(_WATERMARKS_S)
+            wall = now_ms()
+            ages = {
+                name: (wall - runtime.state.max_event_ms) / 1000
+                for name, runtime in self.aggregator.runtimes.items()
+                if runtime.state is not None and runtime.state.max_event_ms > NEVER
+            }
+            show_partitions(WATERMARK_AGE, self._shown, ages)
 
     def lag(self) -> dict[tuple[str, int], int]:
         """Records after the last one applied, of event topics and of window-partials."""

@@ -66,6 +66,8 @@ def unrest(world: World) -> list[str]:
             found.append(f"{process.name} has not flushed")
         elif to_publish(process) is not None:
             found.append(f"{process.name} has not published or written")
+        elif process.role.alerting.waits():
+            found.append(f"{process.name} has not recorded what it judged")
         elif process.requests or process.loop.ready:
             found.append(f"{process.name} is busy")
     return found

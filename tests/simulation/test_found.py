@@ -185,6 +185,30 @@ def test_a_total_is_shown_though_worker_and_log_die_between_its_cells_and_its_va
     assert spending.totals() == {"1": 0.01}
 
 
+def test_a_total_that_waits_to_be_judged_is_judged_by_the_next_worker(spending: Script) -> None:
+    """A worker has stored a video's total and does not know its alerts yet (gold.alerts cannot be read for a while). It is
+    killed before it has judged the total, which nobody touches any more: window-partials must be read again from there."""
+    process = spending.start()
+    spending.settle()
+    virtual.clock.ms += 600_000  # a young Redis is filled with all that is stored
+    spending.world.bury(process)
+    process = spending.start()
+    spending.append(1)
+    spending.fetch(process)
+    for owner in ("flush", "load", "emit", "clickhouse", "merge report"):
+        for _ in range(3):
+            spending.fire(process, owner)
+            rest.drain(spending.world, process)
+            process.fetch("window-partials", 1000)
+        virtual.clock.ms += 1000
+    assert spending.totals() == {"1": 0.01}
+    assert not spending.world.judged_values
+    spending.world.bury(process)
+    spending.start()
+    spending.settle()
+    assert spending.check() == []
+
+
 def test_a_log_lost_between_the_fetch_of_its_first_batch_and_its_handling_is_another_one(script: Script) -> None:
     """The consumer goes on at its position, in a log that was filled beyond it meanwhile. That the first batch was of
     another log contradicted nothing, since nothing had been read before it; nor was the second one asked about."""

@@ -12,7 +12,7 @@ from streamproc.agents.windows_role import WindowsRole
 from streamproc.config import Settings
 from tests.simulation import virtual
 from tests.simulation.broker import Record, Tp
-from tests.simulation.stores import SimLive, SimLosses, SimStore, name_of
+from tests.simulation.stores import SimLive, SimLosses, SimStore, WindowName, name_of
 from tests.simulation.virtual import ProcessEnded
 
 #: What one fetch brought of a topic: partitions and their records.
@@ -20,6 +20,9 @@ Batch = list[tuple[int, list[Record]]]
 
 #: Batches that lie fetched and not yet handled, per topic, as in Faust's buffer.
 _BUFFERED = 2
+
+#: Longer than the product waits between two records of how far windows are stored.
+_ALERTS_KNOWN_S = 3.0
 
 
 class Request:
@@ -67,15 +70,32 @@ class _App:
 
 
 class SimAlerting:
-    """In the place of the alert agent: notes every value that rules would judge."""
+    """In the place of the alert agent: notes every value that rules would judge. What follows from it is known to others
+    once it is recorded; who dies before has judged nothing."""
 
     def __init__(self, *_: Any) -> None:
         assert virtual.running is not None
         self._process = virtual.running.process
+        self._held: frozenset[int] = frozenset()
+        self._owned: frozenset[int] = frozenset()
+        self._waiting: dict[tuple[int, WindowName], MetricValue] = {}
+        self._judged: list[MetricValue] = []
 
     def judge(self, value: MetricValue, partition: int) -> None:
         """A value was published."""
+        if partition not in self._owned:
+            self._waiting[partition, name_of(value)] = value
+            return
         self._process.judged(value)
+        self._judged.append(value)
+
+    def waits(self) -> bool:
+        """Whether values are still to be judged, or to be recorded."""
+        return bool(self._judged) or any(partition in self._held for partition, _ in self._waiting)
+
+    def has_judged(self, partition: int) -> bool:
+        """Whether the alerts of this partition are known."""
+        return partition in self._owned
 
     def announce(self, item: Any) -> None:
         """No topic pauses in these histories (that takes 500 records)."""
@@ -84,24 +104,42 @@ class SimAlerting:
 
     def release(self) -> None:
         """Partitions were taken away."""
+        self._held = self._owned = frozenset()
 
     def assign(self, partitions: Any) -> None:
         """Partitions were given."""
+        self._held, self._owned = frozenset(partitions), frozenset()
 
     async def handed_over(self, patience_s: float) -> None:
-        """Nothing to hand over."""
+        """The next owner finds what was judged."""
+        await self.record_outgoing()
 
     def follow(self, record: Any) -> None:
         """Nothing is on the alerts topic."""
 
     async def take_over(self, follower: Any) -> None:
-        """Nothing to know."""
+        """Some time after an assignment its alerts are known (up to half a minute while gold.alerts cannot be read)."""
+        while True:
+            await asyncio.sleep(_ALERTS_KNOWN_S)
+            if not self._held:
+                continue  # taken away for a moment: what waits may be given back
+            self._owned = self._held
+            waiting, self._waiting = self._waiting, {}
+            for (partition, _), value in waiting.items():
+                if partition in self._owned:
+                    self.judge(value, partition)
 
     async def run(self) -> None:
-        """Nothing to record."""
+        """Record, as the real one, now and then."""
+        while True:
+            await asyncio.sleep(1.0)
+            await self.record_outgoing()
 
     async def record_outgoing(self) -> None:
-        """Nothing to record."""
+        """What was judged is in the log."""
+        judged, self._judged = self._judged, []
+        for value in judged:
+            self._process.world.judged(name_of(value), value)
 
 
 class SimFollower:
@@ -328,7 +366,6 @@ class Process:
             if rank < known:
                 self.world.problem(f"{self.name} judged {name} at version {rank} after {known}")
             self._judged[place] = max(known, rank)
-        self.world.judged(name, value)
 
 
 def _nothing() -> None:
