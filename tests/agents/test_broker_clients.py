@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
+from streamproc.agents import log_reader
 from streamproc.agents.follow import Follower
 from streamproc.agents.log_reader import LogReader
 from streamproc.agents.publisher import Message, Publisher
@@ -126,5 +127,27 @@ def test_the_publisher_waits_for_a_broker_that_is_away(broker: Broker) -> None:
                 kept = {r.offset: r.value for r in await reader.read_from(TopicPartition(TOPIC, 0), 0)}
             assert [kept[offset] for offset in offsets] == [f"{i}".encode() for i in range(20)]
         await publisher.stop()
+
+    asyncio.run(act())
+
+
+def test_a_reader_gives_a_broker_longer_that_finds_nothing_in_time(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a long log the embedded broker found nothing in 5 ms, for ever: the archive hung at the first hole. Here it gets no
+    time at all."""
+    monkeypatch.setattr(log_reader, "_FETCH_WAIT_MS", 0)
+
+    async def act() -> None:
+        await ensure_topics(settings_of(broker))
+        publisher = Publisher([broker.bootstrap])
+        await publisher.start()
+        await publisher.send_all([Message(TOPIC, 0, b"k", f"{i}".encode()) for i in range(5)])
+        await publisher.stop()
+        tp = TopicPartition(TOPIC, 0)
+        async with LogReader([broker.bootstrap]) as reader:
+            assert [r.value for r in await reader.read_from(tp, 0, timeout_s=20.0)] == [b"0", b"1", b"2", b"3", b"4"]
+        async with LogReader([broker.bootstrap]) as reader:
+            assert (await reader.first_records({tp: 3}, 20.0))[tp].offset == 3
 
     asyncio.run(act())
