@@ -94,14 +94,16 @@ class ArchiveQueues:
         self._measure_room()
 
     async def wait_for_room(self, given_up: asyncio.Event) -> bool:
-        """False if `given_up` was set meanwhile."""
-        if self._room.is_set():
-            return True
-        room, revoked = asyncio.create_task(self._room.wait()), asyncio.create_task(given_up.wait())
-        await asyncio.wait((room, revoked), return_when=asyncio.FIRST_COMPLETED)
-        room.cancel()
-        revoked.cancel()
-        return self._room.is_set()
+        """False if `given_up` was set before there was room."""
+        # Several agents wait: another one can have taken the room before this one gets its turn.
+        while not self._room.is_set():
+            if given_up.is_set():
+                return False
+            room, revoked = asyncio.create_task(self._room.wait()), asyncio.create_task(given_up.wait())
+            await asyncio.wait((room, revoked), return_when=asyncio.FIRST_COMPLETED)
+            room.cancel()
+            revoked.cancel()
+        return True
 
     def _measure_room(self) -> None:
         size = sum(queue.size for queue in self._queues.values())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from weakref import WeakSet
 
 from faust.transport.utils import DefaultSchedulingStrategy
 
@@ -25,9 +26,11 @@ class Fetched(dict[Any, list[Any]]):
 
 
 class Brought(list[list[Any]]):
-    """One topic's records of one fetch: those of one partition each, in offset order; `number` as the fetch's."""
+    """One topic's records of one fetch: those of one partition each, in offset order; `number` as the fetch's. Whoever is
+    done with it clears it."""
 
-    __slots__ = ("number",)
+    __slots__ = ("__weakref__", "number")
+    __hash__ = object.__hash__  # type: ignore[assignment]  # lists have none; by identity
 
     def __init__(self, partitions: list[list[Any]], number: int) -> None:
         super().__init__(partitions)
@@ -71,7 +74,16 @@ class Batch:
 
 
 class BatchScheduler(DefaultSchedulingStrategy):  # type: ignore[misc]  # Faust is untyped here
-    """Yields one `Batch` per topic and fetch instead of one record after the other."""
+    """Yields one `Batch` per topic and fetch instead of one record after the other, and knows what was yielded and is not
+    done yet: Faust's buffers are bounded by batches, and a batch may have ten records or thousands."""
+
+    def __init__(self) -> None:
+        #: Weakly: what Faust throws away in a rebalance is done, too.
+        self._yielded: dict[str, WeakSet[Brought]] = {}
+
+    def waiting(self, topic: str) -> int:
+        """Records of a topic (the broker's name) that agents have not done yet."""
+        return sum(len(records) for brought in self._yielded.get(topic, ()) for records in brought)
 
     def iterate(self, records: Fetched) -> Iterator[tuple[Any, Any]]:
         """(first partition, batch) for every topic that the fetch brought records of."""
@@ -80,4 +92,6 @@ class BatchScheduler(DefaultSchedulingStrategy):  # type: ignore[misc]  # Faust 
             if messages:
                 topics.setdefault(tp.topic, (tp, []))[1].append(messages)
         for tp, partitions in topics.values():
-            yield tp, Batch(Brought(partitions, records.number))
+            brought = Brought(partitions, records.number)
+            self._yielded.setdefault(tp.topic, WeakSet()).add(brought)
+            yield tp, Batch(brought)

@@ -25,6 +25,7 @@ log = get_logger("consumer")
 Restorer = Callable[[set[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], int]]]
 
 _SMALL_FETCH = 2000
+_FULL_S = 0.02
 _COMMIT_PATIENCE_S = 5.0
 #: An empty answer of the embedded broker has about 80 bytes a partition, and counts them: with less than that asked for,
 #: fetches of an idle worker would follow each other without a pause.
@@ -183,7 +184,12 @@ class OwnProgressConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is un
         costs as much as one of 100."""
         if self._last_fetch_records < _SMALL_FETCH:
             await asyncio.sleep(self.app.linger_s)
-        records = await super()._getmany(active_partitions, timeout)
+        topics = {tp.topic for tp in active_partitions}
+        full = {topic for topic in topics if self.scheduler.waiting(topic) >= self.app.max_waiting_records}
+        if full == topics:
+            await asyncio.sleep(_FULL_S)
+            return Fetched({}, self._thread.seek_number)
+        records = await super()._getmany({tp for tp in active_partitions if tp.topic not in full}, timeout)
         for tp in [tp for tp in records if not self.is_current(tp, records.number)]:
             del records[tp]
         self._last_fetch_records = sum(map(len, records.values()))

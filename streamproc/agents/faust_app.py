@@ -81,6 +81,8 @@ def make_app(
     app.fetch_wait_ms = fetch_wait_ms
     app.linger_s = linger_s
     app.fetch_partitions = 4 * settings.partitions
+    # Of one topic: its agent has work while the next fetch comes. Sixty-four batches of a catch-up are 500 MB.
+    app.max_waiting_records = 2 * settings.max_batch_records
     return app
 
 
@@ -101,8 +103,8 @@ def add_batch_agent(app: Any, topic: str, handle: Callable[[str, int, list[Any]]
 
     async def agent(stream: Any) -> None:
         async for event in stream.events():
+            batch = event.message.value
             try:
-                batch = event.message.value
                 for records in batch:
                     if app.consumer.is_current(TP(topic, records[0].partition), batch.number):
                         await handle(topic, records[0].partition, records)
@@ -112,5 +114,7 @@ def add_batch_agent(app: Any, topic: str, handle: Callable[[str, int, list[Any]]
                 from streamproc.agents.fatal import die
 
                 die(f"agent on {topic} failed")
+            finally:
+                batch.clear()
 
     app.agent(channel, name=f"batch:{topic}")(agent)
