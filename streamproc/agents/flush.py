@@ -77,6 +77,8 @@ class Flusher:
         self._stopping = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
         self._saved_early_s = 0.0
+        #: How long the last flush kept the event loop.
+        self._cutting_s = 0.0
         #: Partition of window-partials -> offset of the last message of ours there.
         self.sent: dict[int, int] = {}
 
@@ -85,9 +87,9 @@ class Flusher:
         while not self._stopping.is_set():
             began = monotonic()
             await self.flush()
-            spent = monotonic() - began
-            # Under load a flush takes longer; never spend more than about half the time in it.
-            pause = max(self.settings.flush_interval_s - spent, spent, 0.01)
+            # Under load a flush takes longer; never spend more than about half the time in cutting. The rest of it is
+            # waiting for the broker: half a second in the first moments of a restart.
+            pause = max(self.settings.flush_interval_s - (monotonic() - began), self._cutting_s, 0.01)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
@@ -117,6 +119,7 @@ class Flusher:
                 if cut is not None:
                     cuts.append(cut)
                     room -= cut.snapshot.cells if cut.snapshot is not None else 0
+            self._cutting_s = monotonic() - now_s
             retired, self.aggregator.retired = self.aggregator.retired, []
             messages = [message for runtime in retired for message in self._last_words(runtime, now_s)]
             if not cuts and not messages:

@@ -25,6 +25,10 @@ _FETCH_WAIT_MS: Final = 5
 _LONGER_MS: Final = (20, 500)
 _SILENCE_S: Final = 0.2
 
+_MAX_RECORDS: Final = 5000
+#: What a fetch may bring of a partition. Of a busy topic 4 MB come with the one record that was asked for, too.
+MANY_BYTES: Final = 4 * 1024 * 1024
+_ONE_BYTES: Final = 64 * 1024
 #: What a restore takes is round trips: with more readers than this the broker's work is what it waits for.
 _READERS: Final = 4
 
@@ -54,7 +58,7 @@ class LogReader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=_FETCH_WAIT_MS,
-            max_partition_fetch_bytes=4 * 1024 * 1024,
+            max_partition_fetch_bytes=MANY_BYTES,
             metadata_max_age_ms=15_000,
             # As the agents do: else a log that begins with an aborted record would have two identities.
             isolation_level="read_committed",
@@ -93,16 +97,21 @@ class LogReader:
         mark, stable = self._consumer.highwater(tp), self._consumer.last_stable_offset(tp)
         return None if mark is None else int(mark if stable is None else min(mark, stable))
 
+    def _ask(self, most_bytes: int) -> None:
+        """Fetches bring so many bytes at the most from now on (one batch at least, whatever its size)."""
+        self._consumer._fetcher._max_partition_fetch_bytes = most_bytes
+        self._heard_at_s = monotonic()
+
     def _heard(self, anything: bool) -> None:
-        """Note whether a fetch brought something; after a while of nothing the broker gets longer to look for it."""
+        """Note whether a fetch brought something; after a while of nothing the broker gets longer to look for more."""
         now = monotonic()
         if anything:
             self._heard_at_s = now
         elif now > self._heard_at_s + _SILENCE_S:
-            self._heard_at_s = now
             fetcher = self._consumer._fetcher
             least, most = _LONGER_MS
             fetcher._fetch_max_wait_ms = min(max(4 * fetcher._fetch_max_wait_ms, least), most)
+            self._ask(MANY_BYTES)
 
     async def first_records(
         self, positions: dict[TopicPartition, int], timeout_s: float = 30.0
@@ -121,7 +130,7 @@ class LogReader:
         consumer.assign(list(positions))
         for tp, offset in positions.items():
             consumer.seek(tp, offset)
-        self._heard(True)
+        self._ask(_ONE_BYTES)
         deadline = monotonic() + timeout_s
         while len(found) < len(positions):
             waiting = [tp for tp in positions if tp not in found]
@@ -139,9 +148,16 @@ class LogReader:
         return found
 
     async def read_from(
-        self, tp: TopicPartition, start: int, stop: int | None = None, timeout_s: float = 60.0
+        self,
+        tp: TopicPartition,
+        start: int,
+        stop: int | None = None,
+        timeout_s: float = 60.0,
+        most_bytes: int = MANY_BYTES,
     ) -> list[Any]:
         """Records from `start` up to `stop` (exclusive) or to the end of the log as it is now, if that is nearer.
+
+        `most_bytes` is about how many there are, so that no fetch brings megabytes of what comes after them.
 
         Raises:
             RetryableError: the broker did not answer in time.
@@ -150,11 +166,14 @@ class LogReader:
         consumer.assign([tp])
         consumer.seek(tp, start)
         records: list[Any] = []
-        self._heard(True)
+        self._ask(min(most_bytes, MANY_BYTES))
         deadline = monotonic() + timeout_s
         end: int | None = None
+        position = start
         while True:
-            batch = await consumer.getmany(tp, timeout_ms=10, max_records=5000)
+            # Records beyond `stop` would be unpacked for nothing: a fetch brings megabytes of them.
+            most = _MAX_RECORDS if stop is None else max(1, min(stop - position, _MAX_RECORDS))
+            batch = await consumer.getmany(tp, timeout_ms=10, max_records=most)
             self._heard(bool(batch))
             records.extend(batch.get(tp, []))
             if end is None:

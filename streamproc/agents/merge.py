@@ -36,7 +36,7 @@ _LOAD_GRACE_MS: Final = 2000
 #: Own messages remembered until they are read; above, they are simply joined again.
 _MAX_JOINED: Final = 2000
 #: With more to publish than this, tens of milliseconds' work, windows of now go first to Redis.
-_MANY_DIRTY: Final = 300
+_MANY_DIRTY: Final = 2000
 
 
 def _grace_ms(key: WindowKey) -> int:
@@ -136,8 +136,7 @@ class MergeAgent:
             self._wake.clear()
             began = monotonic()
             asked, self._asked = self._asked, []
-            for held in list(self.partitions.values()):
-                await self._emit(held)
+            await self.emit_now()
             for event in asked:
                 event.set()
             spent = monotonic() - began
@@ -156,7 +155,6 @@ class MergeAgent:
         waiting: dict[WindowKey, None] = {}
         published = 0
         turns = Turns()
-        self._show_first(held, wall)
         # One key after the other: what is not handed over yet stays marked, so that nobody lets its window go. In the
         # order of time: windows that became final together are all judged, and rules pass over what is older.
         for key in sorted(state.dirty, key=attrgetter("start_ms")):
@@ -183,14 +181,19 @@ class MergeAgent:
         state.dirty.update(waiting)
         PUBLISHED.inc(published)
 
-    def _show_first(self, held: MergePartition, wall: int) -> None:
-        """When a day's windows become final at once, those of now do not wait for them. They stay marked, to be judged."""
-        if len(held.state.dirty) < _MANY_DIRTY:
+    def _show_first(self) -> None:
+        """When a day's windows become final at once, or a restart's totals of entities come, the windows of now do not wait for
+        them. They stay marked, to be judged."""
+        if sum(len(held.state.dirty) for held in self.partitions.values()) < _MANY_DIRTY:
             return
-        for key in held.state.dirty:
-            window = held.state.windows.get(key)
-            if key.size != ALL and key.start_ms + SIZES_MS[key.size] > wall and window is not None and window.complete:
-                self.redis.add((held.number, key))
+        wall = now_ms()
+        for held in self.partitions.values():
+            for key in held.state.dirty:
+                if key.size == ALL or key.start_ms + SIZES_MS[key.size] <= wall:
+                    continue
+                window = held.state.windows.get(key)
+                if window is not None and window.complete:
+                    self.redis.add((held.number, key))
 
     def _values(self, names: Iterable[tuple[int, WindowKey]]) -> list[MetricValue]:
         wall = now_ms()
@@ -273,6 +276,7 @@ class MergeAgent:
             held.state.forget(key)
 
     async def emit_now(self) -> None:
-        """Publish everything that changed, for a graceful end."""
+        """Publish everything that changed."""
+        self._show_first()
         for held in list(self.partitions.values()):
             await self._emit(held)

@@ -55,6 +55,17 @@ def _columns(journal: list[tuple[Array, Array, Array]]) -> tuple[Array, Array, A
     return np.concatenate(hi), np.concatenate(lo), np.concatenate(time)
 
 
+def _unpacked(packed: bytes) -> tuple[Array, Array, Array]:
+    if len(packed) % _KEY_BYTES:
+        raise UnreadableError(f"{len(packed)} bytes are no keys")
+    n = len(packed) // _KEY_BYTES
+    return (
+        np.frombuffer(packed, dtype="<u8", count=n),
+        np.frombuffer(packed, dtype="<u8", count=n, offset=8 * n),
+        np.frombuffer(packed, dtype="<i8", count=n, offset=16 * n),
+    )
+
+
 class RecentKeys:
     """Keys accepted lately, with the log time of acceptance; the latest acceptance of a key counts."""
 
@@ -154,20 +165,18 @@ class RecentKeys:
         columns = _columns(journal)
         return b"".join(column.astype("<u8" if i < 2 else "<i8").tobytes() for i, column in enumerate(columns))
 
-    def load(self, packed: bytes) -> int:
+    def load(self, *parts: bytes) -> int:
         """Take back what `take_journal` or `dump` gave, in any order; returns the newest log time in it (or -1).
+
+        All at once: each granule's keys are sorted once, however many parts there are.
 
         Raises:
             UnreadableError: it is not packed so.
         """
-        if not packed:
+        columns = [_unpacked(part) for part in parts if part]
+        if not columns:
             return -1
-        if len(packed) % _KEY_BYTES:
-            raise UnreadableError(f"{len(packed)} bytes are no keys")
-        n = len(packed) // _KEY_BYTES
-        hi = np.frombuffer(packed, dtype="<u8", count=n)
-        lo = np.frombuffer(packed, dtype="<u8", count=n, offset=8 * n)
-        time = np.frombuffer(packed, dtype="<i8", count=n, offset=16 * n)
+        hi, lo, time = _columns(columns)
         self._add_runs(hi, lo, time)
         return int(time.max())
 

@@ -151,3 +151,24 @@ def test_a_reader_gives_a_broker_longer_that_finds_nothing_in_time(
             assert (await reader.first_records({tp: 3}, 20.0))[tp].offset == 3
 
     asyncio.run(act())
+
+
+def test_records_larger_than_what_is_asked_for_are_found(broker: Broker) -> None:
+    """A fetch for one record asks for 64 KB; a message of a snapshot has 512 KB."""
+
+    async def act() -> None:
+        await ensure_topics(settings_of(broker))
+        publisher = Publisher([broker.bootstrap])
+        await publisher.start()
+        values = [bytes([i]) * size for i, size in enumerate((10, 900_000, 10, 500_000, 70_000, 10))]
+        for value in values:
+            await publisher.send_all([Message(TOPIC, 0, b"k", value)])
+        await publisher.stop()
+        tp = TopicPartition(TOPIC, 0)
+        async with LogReader([broker.bootstrap]) as reader:
+            for offset, value in enumerate(values):
+                assert (await reader.first_records({tp: offset}))[tp].value == value
+                assert [r.value for r in await reader.read_from(tp, offset, offset + 1, most_bytes=1000)] == [value]
+            assert [r.value for r in await reader.read_from(tp, 0, most_bytes=1000)] == values
+
+    asyncio.run(act())

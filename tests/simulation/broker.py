@@ -187,7 +187,9 @@ class SimReader:
             found[tp] = records[0] if records else None
         return found
 
-    async def read_from(self, tp: Tp, start: int, stop: int | None = None, timeout_s: float = 60.0) -> list[Record]:
+    async def read_from(
+        self, tp: Tp, start: int, stop: int | None = None, timeout_s: float = 60.0, most_bytes: int = 0
+    ) -> list[Record]:
         """Records from `start` up to `stop` (exclusive) or to the end."""
         await self._process.reading()
         log = self._logs[tp]

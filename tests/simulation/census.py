@@ -53,11 +53,11 @@ _COUNTED: Final[tuple[tuple[Any, str, str, Callable[[Any], int]], ...]] = (
     (MergeState, "loaded", "windows looked up", _one),
     (LiveView, "refill", "Redis filled again", _one),
     (Flusher, "_remember_sent", "flushes sent", _one),
+    (SourceRestorer, "_load", "restored from a snapshot", int),
 )
 _AWAITED: Final[tuple[tuple[Any, str, str, Callable[[Any], int]], ...]] = (
     (Aggregator, "_fold", "batches folded", _one),
     (Snapshots, "save", "snapshots", _one),
-    (SourceRestorer, "_load", "restored from a snapshot", int),
     (SourceRestorer, "_begin", "restored without one", _one),
 )
 

@@ -82,8 +82,8 @@ def _forgetting(original: Callable[..., None], place: int) -> Callable[..., None
     return planted
 
 
-async def _load_with_cells_time(self: restore.SourceRestorer, reader: Any, runtime: Any, saved: Progress) -> bool:
-    loaded = await _load(self, reader, runtime, saved)
+def _load_with_cells_time(self: restore.SourceRestorer, runtime: Any, saved: Progress, read: Any) -> bool:
+    loaded = _load(self, runtime, saved, read)
     assert virtual.running is not None
     for (topic, _), log in virtual.running.process.world.broker.logs.items():
         for record in log.everything if topic == topics.WINDOW_PARTIALS else ():

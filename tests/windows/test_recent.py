@@ -52,8 +52,9 @@ def test_duplicates_are_those_of_a_dictionary(
         if number % restore_every == restore_every - 1:
             recent = RecentKeys(HORIZON, 100)
             random.Random(number).shuffle(segments)
-            for segment in segments:
-                recent.load(segment)
+            half = len(segments) // 2
+            for parts in (segments[:half], segments[half:]):
+                recent.load(*parts)
             if number % 2:
                 segments = [recent.dump(now)]
                 recent = RecentKeys(HORIZON, 100)
@@ -97,6 +98,6 @@ def test_bytes_that_are_no_packed_keys() -> None:
     """24 bytes a key; a message that was cut is told, and nothing is taken of it."""
     recent = RecentKeys(600_000, 60_000)
     with pytest.raises(UnreadableError):
-        recent.load(bytes(25))
+        recent.load(bytes(24), bytes(25))
     assert len(recent) == 0
-    assert recent.load(b"") == -1
+    assert recent.load() == recent.load(b"", b"") == -1
