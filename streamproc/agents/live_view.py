@@ -86,15 +86,12 @@ class LiveView:
             known, self._is_young = seen.name, seen.is_young
 
     def refill(self) -> None:
-        """Write all that is held to Redis again, and look up in ClickHouse what was let go."""
+        """Write all that is held to Redis again; the values of what was let go come from ClickHouse."""
         self._refilled_at = monotonic()
         for held in self._partitions.values():
             for key in held.state.windows:
                 self._redis.add((held.number, key))
             held.state.roll_again()
-            # While a lookup goes on nothing is let go: what it has brought is held, the rest it brings.
-            if held.loaded:
-                held.look_up_again()
             held.history_due = True
 
     async def roll(self) -> None:
@@ -141,10 +138,7 @@ class LiveView:
 
     async def _load_all(self, due: Mapping[int, MergePartition], now: int) -> bool:
         """False if Redis went again."""
-        for held in due.values():
-            if not await self._load_series(held, now):
-                return False
-        return await self._load_entities(due, now)
+        return await self._load_series(due, now) and await self._load_entities(due, now)
 
     async def _load_entities(self, due: Mapping[int, MergePartition], now: int) -> bool:
         """Totals that would still be there; who holds one writes it himself. False if Redis does not take them."""
@@ -167,22 +161,22 @@ class LiveView:
             return False
         return True
 
-    async def _load_series(self, held: MergePartition, now: int) -> bool:
+    async def _load_series(self, due: Mapping[int, MergePartition], now: int) -> bool:
         """Windows that a series still shows, though they are final and were let go; False if Redis does not take them."""
         ours = {
-            (metric.name, dimension)
+            (metric.name, dimension): due[number]
             for measure in MEASURES
             for dimension in ("", *measure.dimensions)
             if not measure.entity
-            and internal.partition_of_window(measure.name, dimension, "", self._count) == held.number
+            and (number := internal.partition_of_window(measure.name, dimension, "", self._count)) in due
             for metric in metrics_of_measure(measure.name)
         }
         for size, size_ms in SIZES_MS.items():
             kept = SERIES_LENGTH[size]
-            async for values in self._store.series(ours, size, now - max(kept * size_ms, _SPARSE_MS), kept):
+            async for values in self._store.series(set(ours), size, now - max(kept * size_ms, _SPARSE_MS), kept):
                 if not await self._written(values):
                     return False
                 for value in values:
                     name = (metric_named(value.metric).measure, value.dimension, value.dimension_value, size)
-                    held.state.note_quiet(name, value.window_start_ms)
+                    ours[value.metric, value.dimension].state.note_quiet(name, value.window_start_ms)
         return True

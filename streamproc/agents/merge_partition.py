@@ -57,10 +57,6 @@ class MergePartition:
         self.joined.clear()
         self.state.new_log()
 
-    def look_up_again(self) -> None:
-        """Ask for the stored cells of open windows once more."""
-        self.loaded, self.to_look_up = False, None
-
     def settled(self, now_ms: int) -> list[WindowKey]:
         """Windows that nothing waits for in this state: final ones, and entities that have been idle (by a steady clock)."""
         windows = self.state.windows

@@ -112,9 +112,11 @@ def test_an_emptied_redis_is_filled_again_with_what_is_held_and_what_was_let_go(
         expected = dict(live.values)
         assert expected
         held.state.forget(next(key for key in held.state.windows if key.size == "1m"))
+        await _checked(made)
         live.values.clear()
         made.live_view.refill()
         await flushed(made)
+        await made.live_view.load()
         assert live.values.keys() == expected.keys()
         assert all(live.values[key].value == value.value for key, value in expected.items())
         assert held.state.rolled(now_ms() + 60_000)
