@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from schemas import internal, topics
@@ -72,19 +72,27 @@ def check_overtaken(world: World, logs: Logs) -> None:
             continue
         log = mine[0][0]
         possible: dict[Place, set[Value]] = {}
-        for judged in _readings(world, log, holes):
-            for until in {-1, *(event.offset for event in judged.counted)}:
-                places = oracle.gather([(log, judged)], lambda _, __, event, until=until: event.offset <= until)  # type: ignore[misc]
-                for place, value in oracle.publish(places).items():
-                    possible.setdefault(place, set()).add(value)
-        wrong = [
-            f"{name} is {found}, possible with holes {holes}: {possible.get(name)}"
-            for name, found in stored(world).items()
-            # An entity's parts are cells of their own, and each may be the one or the other.
-            if _topic_of(name) == topic and name[3] != "all"
-            if not any(equal(name, found, value) for value in possible.get(name, ()))
-        ]
+        wrong: list[str] = []
+        for readings in (_readings, _timeless_readings):
+            _add_values(possible, log, readings(world, log, holes))
+            wrong = [
+                f"{name} is {found}, possible with holes {holes}: {possible.get(name)}"
+                for name, found in stored(world).items()
+                # An entity's parts are cells of their own, and each may be the one or the other.
+                if _topic_of(name) == topic and name[3] != "all"
+                if not any(equal(name, found, value) for value in possible.get(name, ()))
+            ]
+            if not wrong:
+                break
         world.report(wrong)
+
+
+def _add_values(possible: dict[Place, set[Value]], log: Log, readings: Iterable[oracle.Judged]) -> None:
+    for judged in readings:
+        for until in {-1, *(event.offset for event in judged.counted)}:
+            places = oracle.gather([(log, judged)], lambda _, __, event, until=until: event.offset <= until)  # type: ignore[misc]
+            for place, value in oracle.publish(places).items():
+                possible.setdefault(place, set()).add(value)
 
 
 def _readings(world: World, log: Log, holes: list[tuple[int, int]]) -> Iterator[oracle.Judged]:
@@ -100,6 +108,27 @@ def _readings(world: World, log: Log, holes: list[tuple[int, int]]) -> Iterator[
             yield oracle.judge(log.name[0], [r for r in kept if r.offset >= begin], world.measures)
             for saved in range(begin):
                 yield oracle.judge(log.name[0], kept, world.measures, (saved, begin))
+
+
+def _timeless_readings(world: World, log: Log, holes: list[tuple[int, int]]) -> Iterator[oracle.Judged]:
+    """As `_readings`, where who goes on knows log time and event time of an earlier offset only: cells of what was deleted
+    were sent, and who had sent them was killed before the record of its progress. Records up to what such a cell
+    includes are read again: they count as they did, and which ids come again is judged anew."""
+    sent = _versions_sent(world, log)
+    for chosen in range(1 << len(holes)):
+        for out in _shrunk([hole for i, hole in enumerate(holes) if chosen >> i & 1], sent):
+            kept = [r for r in log.everything if not any(first <= r.offset < end for first, end in out)]
+            first_time = oracle.judge(log.name[0], kept, world.measures)
+            for end in {*log.trims, *(end for _, end in out)}:
+                for saved, known in itertools.product(range(-1, end), repeat=2):
+                    if known > saved:
+                        continue
+                    again = oracle.judge(log.name[0], kept, world.measures, (saved + 1, end), known)
+                    yield again
+                    for version in sent:
+                        if version >= end:
+                            before = [event for event in first_time.counted if event.offset <= version]
+                            yield again._replace(counted=before + [e for e in again.counted if e.offset > version])
 
 
 def _shrunk(holes: list[tuple[int, int]], sent: set[int]) -> Iterator[list[tuple[int, int]]]:

@@ -58,14 +58,16 @@ def judge(
     records: Iterable[Any],
     measures: Container[str] | None = None,
     forgotten: tuple[int, int] | None = None,
+    timeless: int | None = None,
 ) -> Judged:
     """Apply the rules to one log from its beginning; records have offset, timestamp (ms) and value. `measures`: where
     events count, None for everywhere. `forgotten` (first, end): ids and statuses of these offsets are not known from
-    `end` on."""
+    `end` on, nor are, with `timeless`, log time and highest event time of what came after that offset."""
     counted: list[Counted] = []
     dead: dict[int, str] = {}
     skipped = 0
     log_ms = highest = -(10**18)
+    before = (log_ms, highest)
     ids: dict[str, int] = {}
     statuses: dict[tuple[int, str], int] = {}
     accepted_at: dict[Any, int] = {}
@@ -74,6 +76,10 @@ def judge(
             ids = {key: ms for key, ms in ids.items() if accepted_at[key] < forgotten[0]}
             statuses = {key: ms for key, ms in statuses.items() if accepted_at[key] < forgotten[0]}
             forgotten = None
+            if timeless is not None:
+                log_ms, highest = before
+        if timeless is None or record.offset <= timeless + 1:
+            before = (log_ms, highest)
         log_ms = max(log_ms, record.timestamp)
         read = _read(topic, record.value)
         if isinstance(read, str):
