@@ -189,6 +189,9 @@ class OwnProgressConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is un
         if full == topics:
             await asyncio.sleep(_FULL_S)
             return Fetched({}, self._thread.seek_number)
+        if full:
+            # Their agents may be done long before the others have anything to fetch.
+            timeout = min(timeout, _FULL_S)
         records = await super()._getmany({tp for tp in active_partitions if tp.topic not in full}, timeout)
         for tp in [tp for tp in records if not self.is_current(tp, records.number)]:
             del records[tp]

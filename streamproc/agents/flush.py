@@ -77,7 +77,7 @@ class Flusher:
         self._stopping = asyncio.Event()
         self._saving: asyncio.Task[None] | None = None
         self._saved_early_s = 0.0
-        #: How long the last flush kept the event loop.
+        #: How long the last flush kept the event loop, cutting and joining cells.
         self._cutting_s = 0.0
         #: Partition of window-partials -> offset of the last message of ours there.
         self.sent: dict[int, int] = {}
@@ -87,8 +87,8 @@ class Flusher:
         while not self._stopping.is_set():
             began = monotonic()
             await self.flush()
-            # Under load a flush takes longer; never spend more than about half the time in cutting. The rest of it is
-            # waiting for the broker: half a second in the first moments of a restart.
+            # Under load a flush takes longer; never spend more than about half the time in cutting and joining. The rest
+            # is waiting for the broker: half a second in the first moments of a restart.
             pause = max(self.settings.flush_interval_s - (monotonic() - began), self._cutting_s, 0.01)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
@@ -130,7 +130,9 @@ class Flusher:
             passing("before_flush")
             offsets = await self.publisher.send_all(messages)
             self.aggregator.room.set()
+            joining_s = monotonic()
             self._remember_sent(messages, offsets)
+            self._cutting_s += monotonic() - joining_s
             reports = [cut for cut in cuts if cut.report]
             passing("before_progress")
             await self.publisher.send_all([self._messages.of_progress(cut.progress) for cut in reports])

@@ -98,8 +98,10 @@ class LogReader:
         return None if mark is None else int(mark if stable is None else min(mark, stable))
 
     def _ask(self, most_bytes: int) -> None:
-        """Fetches bring so many bytes at the most from now on (one batch at least, whatever its size)."""
-        self._consumer._fetcher._max_partition_fetch_bytes = most_bytes
+        """A new question: fetches bring so many bytes at the most (one batch at least, whatever its size), and the broker has as
+        long for each as at the beginning: it may have been silent because it was away."""
+        fetcher = self._consumer._fetcher
+        fetcher._max_partition_fetch_bytes, fetcher._fetch_max_wait_ms = most_bytes, _FETCH_WAIT_MS
         self._heard_at_s = monotonic()
 
     def _heard(self, anything: bool) -> None:
@@ -111,7 +113,8 @@ class LogReader:
             fetcher = self._consumer._fetcher
             least, most = _LONGER_MS
             fetcher._fetch_max_wait_ms = min(max(4 * fetcher._fetch_max_wait_ms, least), most)
-            self._ask(MANY_BYTES)
+            fetcher._max_partition_fetch_bytes = MANY_BYTES
+            self._heard_at_s = now
 
     async def first_records(
         self, positions: dict[TopicPartition, int], timeout_s: float = 30.0

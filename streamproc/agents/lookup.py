@@ -113,7 +113,7 @@ class Lookup:
         last = [held for held in asked if held.to_look_up == [span]]
         await self._ask_for_entities({held.number: held for held in last if held.from_start}, wall)
         for held in asked:
-            # Redis may have lost its data while we waited: then it begins anew.
+            # Unless it began anew while we waited.
             if held.to_look_up and held.to_look_up[0] == span:
                 held.state.restore(by_number.get(held.number, []), span.since, steady_ms())
                 held.to_look_up = held.to_look_up[1:]

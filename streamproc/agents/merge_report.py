@@ -45,7 +45,13 @@ class MergeReport:
             # A cell can be stored before its value is published and judged. If this worker died in between, the next one
             # would find an entity as it should be, and nobody would judge it until it changes.
             await self._merge.published()
-            await self.write(stored)
+            await self._write(stored)
+
+    async def finish(self) -> None:
+        """Write the last time, when nothing publishes any more."""
+        stored = self._stored()
+        await self._merge.emit_now()
+        await self._write(stored)
 
     def _stored(self) -> dict[int, _Place]:
         places: dict[int, _Place] = {}
@@ -54,10 +60,8 @@ class MergeReport:
             places[number] = until, held.hash_before(until)
         return places
 
-    async def write(self, stored: dict[int, _Place] | None = None) -> None:
-        """Record, by partition, until where all was stored before the last values were published (without `stored`: what
-        is stored now, at the end, when all is published)."""
-        stored = self._stored() if stored is None else stored
+    async def _write(self, stored: dict[int, _Place]) -> None:
+        """Record, by partition, until where all was stored before the last values were published."""
         await self._judging.record_outgoing()
         topic = self._settings.topic(topics.WINDOW_PROGRESS)
         messages = []

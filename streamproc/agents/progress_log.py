@@ -18,7 +18,7 @@ from streamproc.logs import get_logger
 
 log = get_logger("progress")
 
-_FIRST_STEP: Final = 1000
+_FIRST_STEP: Final = 4000
 _LAST_STEP: Final = 500_000
 
 

@@ -126,7 +126,7 @@ class WindowsRole(Role):
             await self.merge.emit_now()
             await asyncio.gather(self.merge.redis.drained(2.0), self.merge.clickhouse.drained(4.0))
             await self.tasks.within(2.0, "recording alerts", self.alerting.record_outgoing())
-            await self.tasks.within(2.0, "recording how far windows are stored", self.merge_report.write())
+            await self.tasks.within(2.0, "recording how far windows are stored", self.merge_report.finish())
         await self.tasks.within(2.0, "closing the producer", self.publisher.stop())
 
     async def is_same_log(self, topic: str, partition: int) -> bool:

@@ -13,6 +13,7 @@ from faust.types import TP
 from schemas import topics
 from streamproc.agents.batching import BatchScheduler, Fetched
 from streamproc.agents.role import Role
+from streamproc.clock import monotonic
 from streamproc.config import Settings
 from streamproc.kafka_topics import ensure_topics
 from tests.agents.waiting import until
@@ -38,6 +39,7 @@ class Reader(Role):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.go = asyncio.Event()
+        self.work_s = 0.0
         self.taken: dict[tuple[str, int], list[int]] = {}
 
     def topics(self) -> list[str]:
@@ -46,6 +48,7 @@ class Reader(Role):
     async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
         if topic == HELD:
             await self.go.wait()
+            await asyncio.sleep(self.work_s)
         self.taken.setdefault((topic, partition), []).extend(record.offset for record in records)
 
     async def restore(self, assigned: set[tuple[str, int]]) -> Mapping[tuple[str, int], int]:
@@ -84,6 +87,32 @@ def test_what_waits_for_an_agent_is_bounded_by_records_and_others_go_on(broker: 
             await until(lambda: reader.count(HELD) == 2000, 60)
             assert all(offsets == list(range(len(offsets))) for offsets in reader.taken.values())
             await until(lambda: reader.waiting() == 0, 10)
+        finally:
+            reader.go.set()
+            await reader.stop()
+
+    asyncio.run(act())
+
+
+def test_a_full_topic_does_not_wait_until_a_silent_one_has_records(broker: Broker) -> None:
+    """While it is full only the others are asked for, and a fetch of nothing takes a second."""
+
+    async def act() -> None:
+        settings = Settings(
+            broker_url=broker.url, partitions=2, metrics_port=0, session_timeout_s=2, max_batch_records=_MOST
+        )
+        await ensure_topics(settings)
+        reader = Reader(settings)
+        await reader.start()
+        try:
+            await until(lambda: reader.ready, 60)
+            await produce(broker.bootstrap, [(HELD, f"{i}".encode(), b"{}") for i in range(2000)])
+            await until(lambda: reader.waiting() >= 2 * _MOST, 60)
+            reader.work_s = 0.05
+            reader.go.set()
+            began = monotonic()
+            await until(lambda: reader.count(HELD) == 2000, 60)
+            assert monotonic() - began < 12
         finally:
             reader.go.set()
             await reader.stop()
