@@ -65,6 +65,8 @@ class SourceRestorer:
         #: Finds what was sent of records that are gone; None: what is gone is lost.
         self._sent = sent
         self._begins: dict[tuple[str, int], int] = {}
+        #: Restored, and their poison not known yet: a restore that fails midway is tried again, and finds them held.
+        self._unbegun: set[tuple[str, int]] = set()
 
     async def restore(self, assigned: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Restore exactly these (contract topic, partition); others are forgotten. Returns the offset to read next."""
@@ -82,9 +84,11 @@ class SourceRestorer:
                 log.warning("the log is a new one", topic=name[0], partition=name[1])
                 self.aggregator.retired.append(runtimes.pop(name))
             fresh = assigned - (held - lost)
-            known = await read_known(readers, self.settings, fresh)
+            self._unbegun = (self._unbegun & assigned) | fresh
+            known = await read_known(readers, self.settings, self._unbegun)
             await self._restore_fresh(readers, {name: known.get(name, []) for name in sorted(fresh)})
-        await self._begun({name: known.get(name, []) for name in fresh})
+        await self._begun({name: known.get(name, []) for name in self._unbegun})
+        self._unbegun.clear()
         RESTORE_SECONDS.labels("windows").observe(monotonic() - began)
         log.info("restored", partitions=len(assigned), kept=len(held - lost), seconds=round(monotonic() - began, 2))
         return {name: runtimes[name].next_offset for name in assigned}

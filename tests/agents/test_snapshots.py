@@ -16,10 +16,12 @@ from streamproc.agents import flush, snapshots
 from streamproc.agents.aggregate import Aggregator
 from streamproc.agents.flush import Flusher
 from streamproc.agents.messages import CHUNK_BYTES
-from streamproc.agents.publisher import Publisher
+from streamproc.agents.poison import PoisonGuard
+from streamproc.agents.publisher import Message, Publisher
 from streamproc.agents.restore import SourceRestorer
 from streamproc.clock import monotonic
 from streamproc.config import Settings
+from streamproc.errors import RetryableError
 from streamproc.kafka_topics import ensure_topics
 from tests.support.broker import Broker, start_broker
 from tests.support.events import encode, user_event
@@ -51,8 +53,8 @@ class Bench:
         return state
 
 
-async def _records(broker: Broker) -> list[Any]:
-    found = [r for r in await read_all(broker.bootstrap, [TOPIC]) if r.partition == 0]
+async def _records(broker: Broker, partition: int = 0) -> list[Any]:
+    found = [r for r in await read_all(broker.bootstrap, [TOPIC]) if r.partition == partition]
     return [
         SimpleNamespace(offset=r.offset, timestamp=r.kafka_timestamp_ms, key=b"1", value=r.value, topic=TOPIC)
         for r in sorted(found, key=lambda r: r.offset)
@@ -258,5 +260,59 @@ def test_with_much_unsaved_the_sources_with_the_most_are_saved_early_and_all_at_
         await bench.flusher.flush()
         assert {name[1]: runtime.saved_offset for name, runtime in bench.aggregator.runtimes.items()} == saved
         await bench.publisher.stop()
+
+    asyncio.run(act())
+
+
+def test_a_restore_that_fails_midway_and_is_tried_again_knows_the_poison_of_all(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sources, a poison record each. The first try fails after one source: the second finds that one restored, and
+    knew nothing of its poison."""
+
+    async def act() -> None:
+        settings = Settings(broker_url=broker.url, partitions=2)
+        await ensure_topics(settings)
+        names = [(TOPIC, 0), (TOPIC, 1)]
+        first = Bench(settings)
+        await first.publisher.start()
+        events = [encode(user_event(NOW, user_id=n)) for n in range(20)]
+        await first.publisher.send_all([Message(TOPIC, n % 2, b"1", event) for n, event in enumerate(events)])
+        await first.restorer.restore(set(names))
+        for name in names:
+            await first.aggregator.handle(*name, await _records(broker, name[1]))
+        await first.flusher.flush(everything=True)
+        for name in names:
+            saved = first.aggregator.runtimes[name].saved
+            assert saved is not None
+            saved.poison = [1]
+            await first.publisher.send_all([first.flusher._messages.of_progress(saved)])
+
+        second = Bench(settings)
+        await second.publisher.start()
+        second.restorer = SourceRestorer(
+            settings, second.aggregator, PoisonGuard(settings, "windows", second.publisher)
+        )
+        load = SourceRestorer._load
+        calls: list[int] = []
+
+        def fail_once(self: SourceRestorer, *args: Any) -> bool:
+            calls.append(1)
+            if len(calls) == 2:
+                raise RetryableError("down", "for the test")
+            return load(self, *args)
+
+        monkeypatch.setattr(SourceRestorer, "_load", fail_once)
+        with pytest.raises(RetryableError):
+            await second.restorer.restore(set(names))
+        await second.restorer.restore(set(names))
+        assert len(calls) == 3
+        assert [second.aggregator.runtimes[name].care.poison for name in names] == [{1}, {1}]
+        written = [
+            internal.decode_progress(r.value or b"") for r in await read_all(broker.bootstrap, ["window-progress"])
+        ]
+        assert sorted(p.partition for p in written if p.kind == "begun") == [0, 1]
+        for each in (first, second):
+            await each.publisher.stop()
 
     asyncio.run(act())
