@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -65,18 +66,28 @@ class Reader(Role):
         return found
 
 
+@asynccontextmanager
+async def reading(broker: Broker) -> AsyncIterator[Reader]:
+    """A reader that has its partitions, and takes 50 records at once."""
+    settings = Settings(
+        broker_url=broker.url, partitions=2, metrics_port=0, session_timeout_s=2, max_batch_records=_MOST
+    )
+    await ensure_topics(settings)
+    reader = Reader(settings)
+    await reader.start()
+    try:
+        await until(lambda: reader.ready, 60)
+        yield reader
+    finally:
+        reader.go.set()
+        await reader.stop()
+
+
 def test_what_waits_for_an_agent_is_bounded_by_records_and_others_go_on(broker: Broker) -> None:
     """An archive that caught up after five minutes without ClickHouse held 64 batches of thousands: 758 MB."""
 
     async def act() -> None:
-        settings = Settings(
-            broker_url=broker.url, partitions=2, metrics_port=0, session_timeout_s=2, max_batch_records=_MOST
-        )
-        await ensure_topics(settings)
-        reader = Reader(settings)
-        await reader.start()
-        try:
-            await until(lambda: reader.ready, 60)
+        async with reading(broker) as reader:
             for _ in range(20):
                 messages = [(topic, f"{i}".encode(), b"{}") for i in range(100) for topic in (HELD, FREE)]
                 await produce(broker.bootstrap, messages)
@@ -87,9 +98,6 @@ def test_what_waits_for_an_agent_is_bounded_by_records_and_others_go_on(broker: 
             await until(lambda: reader.count(HELD) == 2000, 60)
             assert all(offsets == list(range(len(offsets))) for offsets in reader.taken.values())
             await until(lambda: reader.waiting() == 0, 10)
-        finally:
-            reader.go.set()
-            await reader.stop()
 
     asyncio.run(act())
 
@@ -98,14 +106,7 @@ def test_a_full_topic_does_not_wait_until_a_silent_one_has_records(broker: Broke
     """While it is full only the others are asked for, and a fetch of nothing takes a second."""
 
     async def act() -> None:
-        settings = Settings(
-            broker_url=broker.url, partitions=2, metrics_port=0, session_timeout_s=2, max_batch_records=_MOST
-        )
-        await ensure_topics(settings)
-        reader = Reader(settings)
-        await reader.start()
-        try:
-            await until(lambda: reader.ready, 60)
+        async with reading(broker) as reader:
             await produce(broker.bootstrap, [(HELD, f"{i}".encode(), b"{}") for i in range(2000)])
             await until(lambda: reader.waiting() >= 2 * _MOST, 60)
             reader.work_s = 0.05
@@ -113,9 +114,6 @@ def test_a_full_topic_does_not_wait_until_a_silent_one_has_records(broker: Broke
             began = monotonic()
             await until(lambda: reader.count(HELD) == 2000, 60)
             assert monotonic() - began < 12
-        finally:
-            reader.go.set()
-            await reader.stop()
 
     asyncio.run(act())
 
