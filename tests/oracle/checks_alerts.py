@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import orjson
 
+from tests.oracle.expect import FIRST
 from tests.oracle.report import Finding, count, of_query, of_words
 from tests.oracle.stores import ClickHouse, Redis, write
 
@@ -142,7 +143,7 @@ def _costs(db: duckdb.DuckDBPyConnection) -> Finding:
         SELECT rule, video_id::VARCHAR AS entity, total, limit_e4, lowest >= 0 AS only_grew, highest <= limit_e4 AS never
         FROM (SELECT video_id, sum(e4) AS total, min(CASE WHEN low = high THEN low ELSE -1 END) AS lowest,
                      sum(greatest(high, 0)) AS highest
-              FROM (SELECT video_id, event_id, arg_min(number, (log, off)) AS e4, min(number) AS low, max(number) AS high
+              FROM (SELECT video_id, event_id, arg_min(number, {FIRST}) AS e4, min(number) AS low, max(number) AS high
                     FROM ev WHERE topic = 'cost-events' AND video_id IS NOT NULL GROUP BY ALL) GROUP BY ALL),
              (VALUES {rules}) r (rule, limit_e4)""")
     return of_query(

@@ -18,6 +18,9 @@ _LATENESS_MS: Final = 600_000
 _DUPLICATE_MS: Final = 600_000
 _STATUS_MS: Final = 7 * 86_400_000
 _DIMENSION_LIMIT: Final = 1000
+#: Of several events with one id the first by this counts in totals: offsets of two partitions say nothing of age (an id
+#: that was used again after partitions were added lies in a young partition at a low offset), minutes of log time do.
+FIRST: Final = "(log_ms // 60000, part::VARCHAR, log, off)"
 
 #: (topic, partition, log, first lost offset, offset after the last): deleted before they were read, as the driver saw to.
 Lost = tuple[str, int, int, int, int]
@@ -179,10 +182,10 @@ def _windows(db: duckdb.DuckDBPyConnection) -> None:
 
 
 def _totals(db: duckdb.DuckDBPyConnection) -> None:
-    """Costs of a video's life: every event whatever its age, no id twice, the first offset wins (the oldest log's)."""
-    db.execute("""
+    """Costs of a video's life: every event whatever its age, no id twice, the first amount wins."""
+    db.execute(f"""
         CREATE TABLE want_total AS
         SELECT 'cost_per_video_usd' AS metric, video_id::VARCHAR AS entity, sum(e4)::HUGEINT AS sum_e4, count(*) AS n
-        FROM (SELECT video_id, event_id, arg_min(number, (log, off)) AS e4
+        FROM (SELECT video_id, event_id, arg_min(number, {FIRST}) AS e4
               FROM ev WHERE topic = 'cost-events' AND video_id IS NOT NULL GROUP BY ALL)
         GROUP BY ALL""")

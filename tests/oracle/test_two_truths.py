@@ -67,6 +67,23 @@ def test_both_truths_are_one(source: str) -> None:
     assert too_late is not None and (too_late[0] > 0 or name == "workload")
 
 
+def test_the_first_amount_of_an_id_is_the_older_one_not_that_of_the_lower_offset() -> None:
+    """Partitions were added, and an id came again to a young one with another amount (a fault run had this)."""
+    event = b"""{"event_id":"4d9ed9e4-1a81-1e86-783b-468d41868fbe","schema_version":"1.0.0","""
+    event += b""""occurred_at":"2026-03-02T23:50:00Z","video_id":7,"component":"script","amount_usd":"%d.0329"}"""
+    entries = [
+        Entry("cost-events", 2, 304, BEGIN, b"7", event % 0),
+        Entry("cost-events", 2, 473, BEGIN + 700_000, b"7", event % 5),
+        Entry("cost-events", 4, 88, BEGIN + 86_000, b"7", event % 90),
+    ]
+    truth = _truth(entries)
+    with connect() as db:
+        fill(db, entries)
+        expect(db)
+        assert db.execute("SELECT entity, sum_e4, n FROM want_total").fetchall() == [("7", 329, 1)]
+    assert list(truth.entities.values()) == [(0.0329, 1, 0)]
+
+
 @pytest.mark.parametrize("topic", list(BY_TOPIC))
 def test_every_way_to_break_a_record_is_seen_by_both(topic: str) -> None:
     """And the two lists of ways were written apart."""

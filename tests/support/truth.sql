@@ -125,9 +125,10 @@ SELECT 'avg_cost_per_video_usd', size, start_ms, '', '',
        sum(amount_e4) / count(DISTINCT video_id) / 10000, count(DISTINCT video_id), count_if(after_end)
 FROM taken WHERE topic = 'cost-events' AND video_id IS NOT NULL GROUP BY size, start_ms;
 
--- Totals by entity take every event whatever its age, and never an id twice (the lowest offset wins).
+-- Totals by entity take every event whatever its age, and never an id twice: the lowest offset wins, and over several
+-- partitions (some were added) the earlier minute of log time.
 CREATE TABLE entities AS
 SELECT 'cost_per_video_usd' AS metric, video_id, sum(amount_e4) / 10000 AS value, count(*) AS n
-FROM (SELECT video_id, arg_min(amount_e4, off) AS amount_e4
+FROM (SELECT video_id, arg_min(amount_e4, (log_ms // 60000, part::VARCHAR, off)) AS amount_e4
       FROM accepted WHERE topic = 'cost-events' AND video_id IS NOT NULL GROUP BY video_id, event_id)
 GROUP BY video_id;
