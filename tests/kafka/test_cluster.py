@@ -74,6 +74,18 @@ def test_partitions_groups_and_retention_can_be_changed_from_outside(tmp_path: P
         assert kafka.group_offsets("some-group") == {(USER_EVENTS, 0): 333}
 
 
+def test_what_was_deleted_stays_deleted_in_a_crash_of_all_nodes(tmp_path: Path) -> None:
+    """By default a minute of it comes back: a fault run then held the service for wrong that had counted these records."""
+    with start_kafka(tmp_path, nodes=3) as kafka:
+        asyncio.run(ensure_topics(Settings(broker_url=kafka.url, partitions=1, replication_factor=3)))
+        asyncio.run(produce(kafka.bootstrap, EVENTS))
+        kafka.delete_records(USER_EVENTS, 0, before=120)
+        for node in kafka.nodes:
+            node.kill()
+        kafka.start()
+        assert kafka.bounds(USER_EVENTS) == {0: (120, 500)}
+
+
 def test_a_paused_node_answers_when_it_goes_on(tmp_path: Path) -> None:
     with start_kafka(tmp_path) as kafka:
         asyncio.run(ensure_topics(Settings(broker_url=kafka.url, partitions=1)))

@@ -70,6 +70,17 @@ class KafkaNode:
         """Process id; 0 when it does not run."""
         return self._process.pid if self._process is not None and self._process.poll() is None else 0
 
+    def is_cut(self, topic: str, partition: int, first: int) -> bool:
+        """Whether it has written down that a partition begins at that offset at least (or has no replica of it)."""
+        data = self.directory / "data"
+        if not (data / f"{topic}-{partition}").is_dir():
+            return True
+        with suppress(FileNotFoundError):
+            for line in (data / "log-start-offset-checkpoint").read_text(encoding="utf-8").splitlines():
+                if line.split()[:2] == [topic, str(partition)]:
+                    return int(line.split()[2]) >= first
+        return first == 0
+
     def start(self, wait: bool = True) -> None:
         """Start it with the data that it has; `wait` until it is a living member of its cluster.
 
@@ -186,9 +197,18 @@ class KafkaCluster:
             time.sleep(0.05)
 
     def delete_records(self, topic: str, partition: int, before: int) -> int:
-        """Delete the records of a partition before an offset, as retention does; the new first offset."""
+        """Delete the records of a partition before an offset, as retention does; the new first offset.
+
+        Waits until every node that lives has written it down: in a crash of all of them before that the records come back.
+        """
         tp = TopicPartition(topic, partition)
-        return int(self._admin(lambda admin: admin.delete_records({tp: RecordsToDelete(before)}))[tp])
+        first = int(self._admin(lambda admin: admin.delete_records({tp: RecordsToDelete(before)}))[tp])
+        deadline = time.monotonic() + 30 * PATIENCE
+        while not all(node.is_cut(topic, partition, first) for node in self.nodes if node.pid):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{topic}/{partition} is not cut at {first} on every node")
+            time.sleep(0.1)
+        return first
 
     def set_group_offset(self, group: str, topic: str, partition: int, offset: int) -> None:
         """One offset of `set_group_offsets`."""
