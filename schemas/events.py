@@ -1,4 +1,4 @@
-"""The events of the three streams as producers send them: fields, JSON types and ranges, one struct a topic.
+"""The events of the streams as producers send them: fields, JSON types and ranges, one struct a topic.
 
 Structs check what JSON types can say (an int is no float and no bool, 64 bits, enumerations). UUIDs, times and amounts
 stay text here: `streamproc.decode` reads them a whole batch at a time. A field that may be absent may be null too.
@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from schemas.topics import COST_EVENTS, USER_EVENTS, VIDEO_STATUS
+from schemas.topics import BILLING_EVENTS, COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS
 
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
@@ -56,8 +56,26 @@ Amount = Annotated[
     ),
 ]
 
+
+def no_amount() -> msgspec.Raw:
+    """What an absent amount gives: the same as `null`. (A function, since JSON Schemas cannot show a default of this type.)"""
+    return msgspec.Raw(b"null")
+
+
+OptionalAmount = Annotated[
+    msgspec.Raw,
+    Meta(
+        description="as an amount; may be absent or null",
+        extra_json_schema={
+            "anyOf": [{"type": "number"}, {"type": "string", "pattern": f"^{AMOUNT_PATTERN}$"}, {"type": "null"}]
+        },
+    ),
+]
+
 Status = Literal["requested", "started", "completed", "failed", "published"]
 Component = Literal["script", "voice", "image", "processing", "other"]
+OpsKind = Literal["health", "queue", "api_request", "ai_call"]
+BillingKind = Literal["subscription_started", "subscription_changed", "subscription_cancelled", "payment", "refund"]
 #: The position is the status code of `Decoded.columns["status"]`.
 STATUSES: Final[tuple[Status, ...]] = ("requested", "started", "completed", "failed", "published")
 COMPONENTS: Final[tuple[Component, ...]] = ("script", "voice", "image", "processing", "other")
@@ -69,6 +87,29 @@ REQUIRED_BY_STATUS: Final[dict[Status, tuple[str, ...]]] = {
     "completed": ("started_at", "completed_at"),
     "failed": (),
     "published": ("started_at", "completed_at", "published_at", "youtube_video_id"),
+}
+#: The position is the code of `Decoded.columns["kind"]`.
+OPS_KINDS: Final[tuple[OpsKind, ...]] = ("health", "queue", "api_request", "ai_call")
+BILLING_KINDS: Final[tuple[BillingKind, ...]] = (
+    "subscription_started",
+    "subscription_changed",
+    "subscription_cancelled",
+    "payment",
+    "refund",
+)
+#: Fields that a kind makes required.
+REQUIRED_BY_OPS_KIND: Final[dict[OpsKind, tuple[str, ...]]] = {
+    "health": ("ok", "interval_s"),
+    "queue": ("queue", "queued_at", "processing_start"),
+    "api_request": ("endpoint", "http_status", "response_time_ms"),
+    "ai_call": ("provider", "model", "latency_ms", "ok"),
+}
+REQUIRED_BY_BILLING_KIND: Final[dict[BillingKind, tuple[str, ...]]] = {
+    "subscription_started": ("mrr_usd",),
+    "subscription_changed": ("mrr_usd",),
+    "subscription_cancelled": ("mrr_usd",),
+    "payment": ("amount_usd",),
+    "refund": ("amount_usd",),
 }
 
 
@@ -126,11 +167,49 @@ class CostEvent(msgspec.Struct, gc=False, kw_only=True):
     provider: str | None = None
 
 
-Event = UserEvent | VideoStatus | CostEvent
+class OpsEvent(msgspec.Struct, gc=False, kw_only=True):
+    """What a service says of itself (topic `ops-events`, key service)."""
+
+    event_id: Uuid
+    schema_version: Version
+    occurred_at: Time
+    service: str
+    kind: OpsKind
+    ok: bool | None = None
+    interval_s: NotNegative | None = None
+    queue: str | None = None
+    queued_at: Time | None = None
+    processing_start: Time | None = None
+    endpoint: str | None = None
+    http_status: Int64 | None = None
+    response_time_ms: NotNegative | None = None
+    provider: str | None = None
+    model: str | None = None
+    latency_ms: NotNegative | None = None
+
+
+class BillingEvent(msgspec.Struct, gc=False, kw_only=True):
+    """A subscription changed, or money moved (topic `billing-events`, key user_id)."""
+
+    event_id: Uuid
+    schema_version: Version
+    occurred_at: Time
+    user_id: Int64
+    kind: BillingKind
+    subscription_id: str
+    started_at: Time
+    plan: str | None = None
+    mrr_usd: OptionalAmount = msgspec.field(default_factory=no_amount)
+    amount_usd: OptionalAmount = msgspec.field(default_factory=no_amount)
+
+
+Event = UserEvent | VideoStatus | CostEvent | OpsEvent | BillingEvent
 
 #: The struct of each topic.
-STRUCTS: Final[dict[str, type[UserEvent] | type[VideoStatus] | type[CostEvent]]] = {
+STRUCTS: Final[dict[str, type[Event]]] = {
     USER_EVENTS: UserEvent,
     VIDEO_STATUS: VideoStatus,
     COST_EVENTS: CostEvent,
+    OPS_EVENTS: OpsEvent,
+    BILLING_EVENTS: BillingEvent,
 }

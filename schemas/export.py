@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from schemas.events import REQUIRED_BY_STATUS, STRUCTS
-from schemas.topics import SOURCES, VIDEO_STATUS
+from schemas.events import REQUIRED_BY_BILLING_KIND, REQUIRED_BY_OPS_KIND, REQUIRED_BY_STATUS, STRUCTS
+from schemas.topics import BILLING_EVENTS, OPS_EVENTS, SOURCES, VIDEO_STATUS
 
 DIRECTORY: Final = Path(__file__).parent / "json"
 
@@ -18,6 +19,14 @@ _COMMENT: Final = (
     "(no BOM, no lone surrogates, at most 256 levels); an integer is written without decimals or exponent; dates are "
     "real dates, in the years 1970 to 2105 of UTC; amounts fit into 64 bits of 1/10000 USD. Unknown fields are allowed and ignored."
 )
+
+
+#: Topics with fields that another field's value makes required.
+_RULES: Final[dict[str, tuple[str, Mapping[Any, tuple[str, ...]]]]] = {
+    VIDEO_STATUS: ("status", REQUIRED_BY_STATUS),
+    OPS_EVENTS: ("kind", REQUIRED_BY_OPS_KIND),
+    BILLING_EVENTS: ("kind", REQUIRED_BY_BILLING_KIND),
+}
 
 
 def json_schema(topic: str) -> dict[str, Any]:
@@ -36,8 +45,9 @@ def json_schema(topic: str) -> dict[str, Any]:
         "$comment": _COMMENT,
         **body,
     }
-    if topic == VIDEO_STATUS:
-        schema["allOf"] = [_status_rule(status, fields) for status, fields in REQUIRED_BY_STATUS.items() if fields]
+    if topic in _RULES:
+        field, required = _RULES[topic]
+        schema["allOf"] = [_rule(field, value, names) for value, names in required.items() if names]
     return schema
 
 
@@ -46,10 +56,12 @@ def _plain(field: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in field.items() if not (key == "default" and value is None)}
 
 
-def _status_rule(status: str, fields: tuple[str, ...]) -> dict[str, Any]:
+def _rule(field: str, value: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """Where `field` has that value, the names are required and not null (those of a status are texts)."""
+    present: dict[str, Any] = {"type": "string"} if field == "status" else {"not": {"type": "null"}}
     return {
-        "if": {"properties": {"status": {"const": status}}, "required": ["status"]},
-        "then": {"required": list(fields), "properties": {field: {"type": "string"} for field in fields}},
+        "if": {"properties": {field: {"const": value}}, "required": [field]},
+        "then": {"required": list(names), "properties": dict.fromkeys(names, present)},
     }
 
 

@@ -10,6 +10,8 @@ MIB = 1024 * 1024
 USER_EVENTS = "user-events"
 VIDEO_STATUS = "video-status"
 COST_EVENTS = "cost-events"
+OPS_EVENTS = "ops-events"
+BILLING_EVENTS = "billing-events"
 WINDOW_PARTIALS = "window-partials"
 WINDOW_PROGRESS = "window-progress"
 WINDOW_IDS = "window-ids"
@@ -47,6 +49,8 @@ SOURCES: dict[str, Topic] = {
         Topic(USER_EVENTS, "user_id"),
         Topic(VIDEO_STATUS, "video_id"),
         Topic(COST_EVENTS, "video_id"),
+        Topic(OPS_EVENTS, "service"),
+        Topic(BILLING_EVENTS, "user_id"),
     )
 }
 

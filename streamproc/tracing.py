@@ -9,23 +9,21 @@ from uuid import UUID
 
 from schemas.outcomes import ALLOWED_LATENESS_MS, STATUS_HORIZON_MS
 from schemas.results import SIZES_MS
-from schemas.topics import COST_EVENTS, USER_EVENTS, VIDEO_STATUS
+from schemas.topics import BILLING_EVENTS, COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS
 from streamproc.catalogue import MEASURES, Measure, metrics_of_measure
 from streamproc.clock import monotonic
 from streamproc.deadletters.store import CLASS_SQL, WORDS_SQL
+from streamproc.sinks.bronze import SILVER
 from streamproc.sinks.bronze import TABLES as BRONZE
 from streamproc.sinks.clickhouse_client import ClickHouse
 
-SILVER: Final[dict[str, str]] = {
-    USER_EVENTS: "silver.user_activity",
-    VIDEO_STATUS: "silver.video_status",
-    COST_EVENTS: "silver.cost_events",
-}
 #: Fields of silver that selectors, dimensions and entities look at.
 _FIELDS: Final[dict[str, tuple[str, ...]]] = {
     USER_EVENTS: ("user_id", "activity_type", "response_time_ms"),
     VIDEO_STATUS: ("video_id", "status", "niche", "video_type"),
     COST_EVENTS: ("video_id", "component", "amount_e4"),
+    OPS_EVENTS: ("service", "kind", "ok", "queue", "provider", "response_time_ms"),
+    BILLING_EVENTS: ("user_id", "kind", "subscription_id"),
 }
 #: Bronze is searched so far: back from now, or to both sides of the event's time in Kafka.
 _SEARCH_S: Final = 9 * 86_400
@@ -272,7 +270,7 @@ class _Tracer:
         starts = {size: event["occurred_ms"] // ms * ms for size, ms in SIZES_MS.items()}
         wanted: list[tuple[str, str, str, str]] = []
         for measure in MEASURES:
-            if measure.topic != topic or not _selected(measure, event):
+            if topic not in measure.topics or not _selected(measure, event):
                 continue
             for metric in metrics_of_measure(measure.name):
                 if metric.entity:
@@ -320,11 +318,13 @@ def _selected(measure: Measure, event: dict[str, Any]) -> bool:
         return event["response_time_ms"] is not None
     if measure.selector == "has_video":
         return event["video_id"] is not None
-    return measure.selector == "all" or event["status"] == measure.selector
+    if measure.selector == "left_queue":
+        return event.get("status") == "started" or event.get("kind") == "queue"
+    return measure.selector == "all" or measure.selector in (event.get("status"), event.get("kind"))
 
 
 def _dimension(name: str, event: dict[str, Any]) -> str:
-    if name == "queue":
+    if name == "queue" and "queue" not in event:
         return "video-generation"
     value = event[name]
     return "unknown" if value is None else str(value)

@@ -50,7 +50,11 @@ def _overview() -> str:
 
 
 def _topic(metric: Metric) -> str:
-    return f"`{measure_of(metric.measure).topic}`"
+    return _topics(measure_of(metric.measure))
+
+
+def _topics(measure: Measure) -> str:
+    return ", ".join(f"`{topic}`" for topic in measure.topics)
 
 
 def _breakdown(metric: Metric) -> str:
@@ -66,7 +70,7 @@ def _metric(metric: Metric) -> str:
         f"## {metric.name}\n",
         f"{metric.meaning[0].upper()}{metric.meaning[1:]}.\n",
         f"- unit: {metric.unit}; null: {metric.null_when}",
-        f"- from `{measure.topic}`: measure `{measure.name}`, formula `{metric.formula}`",
+        f"- from {_topics(measure)}: measure `{measure.name}`, formula `{metric.formula}`",
         f"- dimensions: {_breakdown(metric)}",
         f"- alert rules judge it {judged}; asked for: {metric.frequency}",
     ]
@@ -89,7 +93,7 @@ def _measures() -> str:
 def _measure_row(measure: Measure) -> str:
     value = f"`{measure.value}`" if measure.value else "–"
     return (
-        f"| `{measure.name}` | `{measure.topic}` | `{measure.selector}` | {value} "
+        f"| `{measure.name}` | {_topics(measure)} | `{measure.selector}` | {value} "
         f"| `{measure.kind}`: {_KINDS[measure.kind]} |"
     )
 

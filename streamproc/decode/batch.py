@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from schemas.events import STRUCTS
 from schemas.outcomes import DeadReason
-from schemas.topics import COST_EVENTS, USER_EVENTS, VIDEO_STATUS
+from schemas.topics import BILLING_EVENTS, COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS
 from streamproc.decode.columns import (
     Column,
     Columns,
@@ -22,6 +22,7 @@ from streamproc.decode.columns import (
     video_status_columns,
 )
 from streamproc.decode.explain import Problem, explain
+from streamproc.decode.ops_billing import billing_event_columns, ops_event_columns
 from streamproc.decode.strict import refused_before_parsing
 
 #: One record that is no valid event: its position in the batch, the reason, and text that a person understands.
@@ -36,6 +37,8 @@ _COLUMNS: Final[dict[str, Callable[[list[Any]], tuple[Columns, set[int]]]]] = {
     USER_EVENTS: user_event_columns,
     VIDEO_STATUS: video_status_columns,
     COST_EVENTS: cost_event_columns,
+    OPS_EVENTS: ops_event_columns,
+    BILLING_EVENTS: billing_event_columns,
 }
 
 
@@ -52,6 +55,11 @@ class Decoded:
       video_type texts ('unknown': absent), generation_e4 int64 (completed_at - requested_at in 1/10000 s where
       completed, else 0), queue_e4 int64 (started_at - requested_at in 1/10000 s where started, else 0)
     - cost-events: video_id int64 (0: none), has_video bool, component texts, amount_e4 int64 (1/10000 USD)
+    - ops-events: kind int8 (position in schemas.events.OPS_KINDS), service texts, ok bool, response_time_ms int64 of
+      api_request (-1: none), latency_ms int64 (-1: none), queue, provider texts ('unknown': absent), queue_e4 int64 (processing_start - queued_at in
+      1/10000 s of queue events, else 0)
+    - billing-events: kind int8 (position in schemas.events.BILLING_KINDS), user_id int64, subscription_id texts, mrr_e4,
+      amount_e4 int64 (1/10000 USD; 0: none)
     """
 
     ok: npt.NDArray[np.int64]

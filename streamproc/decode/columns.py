@@ -27,7 +27,8 @@ _OPTIONAL: Final = ("started_at", "completed_at", "published_at", "youtube_video
 _REQUIRED: Final = np.array([[field in REQUIRED_BY_STATUS[status] for field in _OPTIONAL] for status in STATUSES])
 
 
-def _ints(values: Sequence[int]) -> npt.NDArray[np.int64]:
+def ints(values: Sequence[int]) -> npt.NDArray[np.int64]:
+    """A column of whole numbers."""
     return np.array(values, dtype=np.int64)
 
 
@@ -37,7 +38,7 @@ def bad_versions(texts: list[str]) -> list[int]:
     return [position for position, text in enumerate(texts) if text in bad] if bad else []
 
 
-def _ids(event_ids: list[str], others: list[str | None], columns: Columns) -> list[int]:
+def event_ids(event_ids: list[str], others: list[str | None], columns: Columns) -> list[int]:
     """Set the event_id columns; the positions where it, or the optional UUID beside it, is none."""
     present = [position for position, text in enumerate(others) if text is not None]
     texts = event_ids + [text for text in others if text is not None]
@@ -51,13 +52,13 @@ def user_event_columns(events: list[UserEvent]) -> tuple[Columns, set[int]]:
     """Columns of all events, and the positions of those that are not valid (their values are meaningless)."""
     columns: Columns = {}
     bad = set(bad_versions([event.schema_version for event in events]))
-    bad.update(_ids([event.event_id for event in events], [event.session_id for event in events], columns))
+    bad.update(event_ids([event.event_id for event in events], [event.session_id for event in events], columns))
     columns["occurred_at_ms"], bad_times = parse_times([event.occurred_at for event in events])
     bad.update(bad_times)
-    columns["user_id"] = _ints([event.user_id for event in events])
+    columns["user_id"] = ints([event.user_id for event in events])
     columns["activity_type"] = [event.activity_type for event in events]
     times = [event.response_time_ms for event in events]
-    columns["response_time_ms"] = _ints([-1 if time is None else time for time in times])
+    columns["response_time_ms"] = ints([-1 if time is None else time for time in times])
     return columns, bad
 
 
@@ -65,11 +66,11 @@ def cost_event_columns(events: list[CostEvent]) -> tuple[Columns, set[int]]:
     """Columns of all events, and the positions of those that are not valid (their values are meaningless)."""
     columns: Columns = {}
     bad = set(bad_versions([event.schema_version for event in events]))
-    bad.update(_ids([event.event_id for event in events], [event.corrects for event in events], columns))
+    bad.update(event_ids([event.event_id for event in events], [event.corrects for event in events], columns))
     columns["occurred_at_ms"], bad_times = parse_times([event.occurred_at for event in events])
     bad.update(bad_times)
     videos = [event.video_id for event in events]
-    columns["video_id"] = _ints([video or 0 for video in videos])
+    columns["video_id"] = ints([video or 0 for video in videos])
     columns["has_video"] = np.array([video is not None for video in videos], dtype=np.bool_)
     columns["component"] = [event.component for event in events]
     columns["amount_e4"], bad_amounts = parse_amounts([event.amount_usd for event in events])
@@ -81,11 +82,11 @@ def video_status_columns(events: list[VideoStatus]) -> tuple[Columns, set[int]]:
     """Columns of all events, and the positions of those that are not valid (their values are meaningless)."""
     columns: Columns = {}
     bad = set(bad_versions([event.schema_version for event in events]))
-    bad.update(_ids([event.event_id for event in events], [], columns))
+    bad.update(event_ids([event.event_id for event in events], [], columns))
     status = np.array([_CODES[event.status] for event in events], dtype=np.int8)
     columns["status"] = status
     for name in ("video_id", "channel_id", "user_id"):
-        columns[name] = _ints([getattr(event, name) for event in events])
+        columns[name] = ints([getattr(event, name) for event in events])
     columns["niche"] = [UNKNOWN if event.niche is None else event.niche for event in events]
     columns["video_type"] = [UNKNOWN if event.video_type is None else event.video_type for event in events]
     present, bad_times = _video_times(events, status, columns)

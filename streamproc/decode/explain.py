@@ -7,10 +7,25 @@ from typing import Final
 
 import msgspec
 
-from schemas.events import COMPONENTS, REQUIRED_BY_STATUS, STATUSES, STRUCTS, CostEvent, Event, UserEvent, VideoStatus
+from schemas.events import (
+    BILLING_KINDS,
+    COMPONENTS,
+    OPS_KINDS,
+    REQUIRED_BY_STATUS,
+    STATUSES,
+    STRUCTS,
+    BillingEvent,
+    CostEvent,
+    Event,
+    OpsEvent,
+    UserEvent,
+    VideoStatus,
+)
 from schemas.outcomes import MAX_EVENT_BYTES, DeadReason
+from schemas.topics import BILLING_EVENTS, OPS_EVENTS
 from streamproc.decode.ids import is_uuid
 from streamproc.decode.money import amount_e4
+from streamproc.decode.ops_billing import is_absent, missing_field
 from streamproc.decode.strict import MAX_DEPTH, too_deep, utf8_problem
 from streamproc.decode.times import time_ms
 from streamproc.decode.versions import is_semver, is_supported
@@ -26,6 +41,7 @@ _HEADER: Final = msgspec.json.Decoder(_Header)
 _DECODERS: Final = {topic: msgspec.json.Decoder(struct) for topic, struct in STRUCTS.items()}
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _ALLOWED: Final = {"status": STATUSES, "component": COMPONENTS}
+_KINDS: Final = {OPS_EVENTS: OPS_KINDS, BILLING_EVENTS: BILLING_KINDS}
 _BAD_UUID: Final = "not a UUID in 8-4-4-4-12 form"
 _BAD_TIME: Final = "not an RFC 3339 time with T, an offset and at most nine decimals, in the years 1970 to 2105"
 _BAD_AMOUNT: Final = "not a JSON number (or a string of one) that fits into 64 bits of 1/10000 USD"
@@ -56,12 +72,12 @@ def explain(topic: str, value: bytes | None) -> Problem | None:
             return DeadReason.UNKNOWN_VERSION, "schema_version: only major version 1 is read"
         event: Event = decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return DeadReason.MALFORMED, _in_words(error)
+        return DeadReason.MALFORMED, _in_words(topic, error)
     text = _problem(event)
     return (DeadReason.MALFORMED, text) if text else None
 
 
-def _in_words(error: Exception) -> str:
+def _in_words(topic: str, error: Exception) -> str:
     """The decoder's message as `path: what`; no message of it holds a value but that of an enumeration."""
     if not isinstance(error, msgspec.ValidationError):
         detail = str(error).removeprefix("JSON is malformed: ")
@@ -74,7 +90,7 @@ def _in_words(error: Exception) -> str:
     if missing:
         return f"{missing.group(1)}: required field is missing"
     if what.startswith("Invalid enum value"):
-        what = f"not one of {', '.join(_ALLOWED[path])}"
+        what = f"not one of {', '.join(_KINDS[topic] if path == 'kind' else _ALLOWED[path])}"
     what = what.replace("`", "").replace("Expected", "expected")
     return f"{path}: {what}" if path else what
 
@@ -90,7 +106,22 @@ def _problem(event: Event) -> str:
     if isinstance(event, UserEvent):
         bad = event.session_id is not None and not is_uuid(event.session_id)
         return f"session_id: {_BAD_UUID}" if bad else ""
+    if isinstance(event, OpsEvent | BillingEvent):
+        return _kind_problem(event)
     return _cost_problem(event) if isinstance(event, CostEvent) else _video_problem(event)
+
+
+def _kind_problem(event: OpsEvent | BillingEvent) -> str:
+    for field in ("queued_at", "processing_start") if isinstance(event, OpsEvent) else ("started_at",):
+        text = getattr(event, field)
+        if text is not None and time_ms(text) is None:
+            return f"{field}: {_BAD_TIME}"
+    if isinstance(event, BillingEvent):
+        for field, raw in (("mrr_usd", event.mrr_usd), ("amount_usd", event.amount_usd)):
+            if not is_absent(raw) and amount_e4(bytes(raw)) is None:
+                return f"{field}: {_BAD_AMOUNT}"
+    field = missing_field(event)
+    return f"{field}: required field is missing (kind {event.kind})" if field else ""
 
 
 def _cost_problem(event: CostEvent) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.topics import COST_EVENTS, USER_EVENTS, VIDEO_STATUS
+from schemas.topics import BILLING_EVENTS, COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS
 from streamproc.sinks.clickhouse_client import ClickHouse
 from streamproc.sinks.native_block import DATETIME_MS, Column, blobs, block, integers, same_integer, same_text, texts
 
@@ -16,12 +16,16 @@ TABLES: Final[dict[str, str]] = {
     USER_EVENTS: "bronze.user_events",
     VIDEO_STATUS: "bronze.video_status",
     COST_EVENTS: "bronze.cost_events",
+    OPS_EVENTS: "bronze.ops_events",
+    BILLING_EVENTS: "bronze.billing_events",
 }
 
 SILVER: Final[dict[str, str]] = {
     USER_EVENTS: "silver.user_activity",
     VIDEO_STATUS: "silver.video_status",
     COST_EVENTS: "silver.cost_events",
+    OPS_EVENTS: "silver.ops_events",
+    BILLING_EVENTS: "silver.billing",
 }
 
 COLUMNS: Final = ("topic", "partition", "log_id", "offset", "kafka_timestamp", "key", "payload", "error")

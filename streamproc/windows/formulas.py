@@ -43,6 +43,10 @@ def _percent(acc: Any) -> Result:
     return (100.0 * acc.part / rest if rest else None), rest, 0
 
 
+def _share(acc: Any) -> Result:
+    return (100.0 * acc.part / acc.n if acc.n else None), acc.n, 0
+
+
 def _percentile(percent: int) -> Callable[[Any], Result]:
     def formula(acc: Any) -> Result:
         return acc.percentile(percent), acc.n, 0
@@ -58,6 +62,7 @@ FORMULAS: dict[str, Callable[[Any], Result]] = {
     "id_money": _money,
     "money_per_distinct": _money_per_distinct,
     "percent": _percent,
+    "share": _share,
     "p50": _percentile(50),
     "p95": _percentile(95),
     "p99": _percentile(99),

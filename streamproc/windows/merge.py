@@ -226,14 +226,15 @@ class MergeState:
         """Mark windows final that every source has passed (or is idle past, by the wall clock); returns how many."""
         finished = 0
         by_topic = _by_topic(progress)
-        passed: dict[tuple[str, int], bool] = {}
+        passed: dict[tuple[tuple[str, ...], int], bool] = {}
         for key, window in self.windows.items():
             if window.status != OPEN or key.size == ALL:
                 continue
             closes = key.start_ms + SIZES_MS[key.size] + ALLOWED_LATENESS_MS
-            test = (measure_of(key.measure).topic, closes)
+            test = (measure_of(key.measure).topics, closes)
             if test not in passed:
-                passed[test] = _all_passed(by_topic.get(test[0], []), closes, now_ms, idle_ms)
+                sources = [state for topic in test[0] for state in by_topic.get(topic, [])]
+                passed[test] = _all_passed(sources, closes, now_ms, idle_ms)
             if passed[test]:
                 window.status = FINAL
                 self.dirty[key] = None

@@ -80,7 +80,7 @@ class SourceState:
         #: Cells that hold what comes up to an offset yet to be applied: they were sent by who folded this log before.
         self._ahead: dict[CellKey, int] = {}
         self._applying = -1
-        self._measures = tuple(m for m in MEASURES if m.topic == topic)
+        self._measures = tuple(m for m in MEASURES if topic in m.topics)
         self._evicted_at = NEVER
 
     def apply(self, last_offset: int, kafka_ms: Array, ok: Array, columns: Columns) -> Outcome:

@@ -17,6 +17,16 @@ from typing import Any, Final
 INT64: Final = (-(2**63), 2**63 - 1)
 STATUSES: Final = ["requested", "started", "completed", "failed", "published"]
 COMPONENTS: Final = ["script", "voice", "image", "processing", "other"]
+OPS_KINDS: Final = ["health", "queue", "api_request", "ai_call"]
+BILLING_KINDS: Final = ["subscription_started", "subscription_changed", "subscription_cancelled", "payment", "refund"]
+NEEDED: Final = {
+    "health": ["ok", "interval_s"],
+    "queue": ["queue", "queued_at", "processing_start"],
+    "api_request": ["endpoint", "http_status", "response_time_ms"],
+    "ai_call": ["provider", "model", "latency_ms", "ok"],
+    "payment": ["amount_usd"],
+    "refund": ["amount_usd"],
+}
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 Verdict = tuple[str, dict[str, Any]]
@@ -85,6 +95,10 @@ def _is_one_of(allowed: list[str]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and value in allowed
 
 
+def _is_flag(value: Any) -> bool:
+    return value is True or value is False
+
+
 def _anything(_value: Any) -> bool:
     return True
 
@@ -135,6 +149,32 @@ FIELDS: Final[dict[str, Fields]] = {
         "amount_usd": (True, _anything),
         "corrects": (False, _is_text),
         "provider": (False, _is_text),
+    },
+    "ops-events": _HEAD
+    | {
+        "service": (True, _is_text),
+        "kind": (True, _is_one_of(OPS_KINDS)),
+        "ok": (False, _is_flag),
+        "interval_s": (False, _is_int(0)),
+        "queue": (False, _is_text),
+        "queued_at": (False, _is_text),
+        "processing_start": (False, _is_text),
+        "endpoint": (False, _is_text),
+        "http_status": (False, _is_int()),
+        "response_time_ms": (False, _is_int(0)),
+        "provider": (False, _is_text),
+        "model": (False, _is_text),
+        "latency_ms": (False, _is_int(0)),
+    },
+    "billing-events": _HEAD
+    | {
+        "user_id": (True, _is_int()),
+        "kind": (True, _is_one_of(BILLING_KINDS)),
+        "subscription_id": (True, _is_text),
+        "started_at": (True, _is_text),
+        "plan": (False, _is_text),
+        "mrr_usd": (False, _anything),
+        "amount_usd": (False, _anything),
     },
 }
 
@@ -287,8 +327,38 @@ def _values(topic: str, field: dict[str, Any]) -> dict[str, Any]:
         row["has_video"] = "video_id" in field
         row["component"] = field["component"]
         row["amount_e4"] = read_amount(field["amount_usd"])
+    elif topic == "ops-events":
+        row |= _ops_values(field)
+    elif topic == "billing-events":
+        row |= _billing_values(field)
     else:
         row |= _video_values(field)
+    return row
+
+
+def _ops_values(field: dict[str, Any]) -> dict[str, Any]:
+    at = {name: read_time(field[name]) for name in ("queued_at", "processing_start") if name in field}
+    kind = field["kind"]
+    if any(name not in field for name in NEEDED[kind]):
+        raise Refused("malformed")
+    row: dict[str, Any] = {"kind": OPS_KINDS.index(kind), "service": field["service"], "ok": field.get("ok") is True}
+    row |= {name: field.get(name, "unknown") for name in ("queue", "provider")}
+    row |= {name: int(field[name].text) if name in field else -1 for name in ("response_time_ms", "latency_ms")}
+    if kind != "api_request":
+        row["response_time_ms"] = -1
+    row["queue_e4"] = (at["processing_start"] - at["queued_at"]) * 10 if kind == "queue" else 0
+    return row
+
+
+def _billing_values(field: dict[str, Any]) -> dict[str, Any]:
+    read_time(field["started_at"])
+    kind = field["kind"]
+    if any(name not in field for name in NEEDED.get(kind, ["mrr_usd"])):
+        raise Refused("malformed")
+    row: dict[str, Any] = {"kind": BILLING_KINDS.index(kind), "user_id": int(field["user_id"].text)}
+    row["subscription_id"] = field["subscription_id"]
+    row["mrr_e4"] = read_amount(field["mrr_usd"]) if "mrr_usd" in field else 0
+    row["amount_e4"] = read_amount(field["amount_usd"]) if "amount_usd" in field else 0
     return row
 
 

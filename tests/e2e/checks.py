@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tests.support.compare import differences
-from tests.support.events import COST_EVENTS, USER_EVENTS, VIDEO_STATUS
+from tests.support.events import COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS
 from tests.support.stack import PATIENCE, Stack
 from tests.support.truth import Key, Record, Truth, compute
 from tests.support.workload import Workload
@@ -17,12 +17,17 @@ from tests.support.workload import Workload
 Message = tuple[str, bytes, bytes | None]
 
 #: Dead letters are read by topic; silver by its table.
-SILVER = {USER_EVENTS: "silver.user_activity", VIDEO_STATUS: "silver.video_status", COST_EVENTS: "silver.cost_events"}
+SILVER = {
+    USER_EVENTS: "silver.user_activity",
+    VIDEO_STATUS: "silver.video_status",
+    COST_EVENTS: "silver.cost_events",
+    OPS_EVENTS: "silver.ops_events",
+}
 
 
 def messages(seed: int, events: int) -> list[Message]:
     """A mixed workload whose event times end now."""
-    return [(m.topic, m.key, m.value) for m in Workload(seed, events, int(time.time() * 1000)).messages()]
+    return [(m.topic, m.key, m.value) for m in Workload(seed, events, int(time.time() * 1000), 0.1).messages()]
 
 
 def settle(wrong: Callable[[], list[str]], timeout_s: float) -> None:
@@ -78,7 +83,7 @@ def archive_differences(stack: Stack, log: list[Record], truth: Truth) -> list[s
     """What is wrong in the archive, in words."""
     wrong: list[str] = []
     bronze: dict[tuple[str, int, int], tuple[str, int]] = {}
-    tables = ("bronze.user_events", "bronze.video_status", "bronze.cost_events")
+    tables = ("bronze.user_events", "bronze.video_status", "bronze.cost_events", "bronze.ops_events")
     for table in tables:
         for topic, partition, offset, error, size in stack.query(
             f"SELECT topic, partition, offset, error, length(payload) FROM {table} FINAL"

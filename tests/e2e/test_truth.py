@@ -14,7 +14,7 @@ from tests.support.workload import Workload
 
 
 def _messages(seed: int, events: int) -> list[tuple[str, bytes, bytes | None]]:
-    return [(m.topic, m.key, m.value) for m in Workload(seed, events, int(time.time() * 1000)).messages()]
+    return [(m.topic, m.key, m.value) for m in Workload(seed, events, int(time.time() * 1000), 0.1).messages()]
 
 
 @pytest.fixture

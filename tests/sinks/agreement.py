@@ -6,8 +6,8 @@ import uuid
 from collections import Counter
 from typing import Any, Final
 
-from schemas.events import STATUSES
-from schemas.topics import COST_EVENTS, USER_EVENTS, VIDEO_STATUS
+from schemas.events import BILLING_KINDS, OPS_KINDS, STATUSES
+from schemas.topics import BILLING_EVENTS, COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS
 from streamproc.decode import Decoded, decode_batch
 from streamproc.sinks.bronze import BronzeSink
 from streamproc.sinks.clickhouse_client import ClickHouse
@@ -17,6 +17,8 @@ TABLES: Final = {
     USER_EVENTS: "silver.user_activity",
     VIDEO_STATUS: "silver.video_status",
     COST_EVENTS: "silver.cost_events",
+    OPS_EVENTS: "silver.ops_events",
+    BILLING_EVENTS: "silver.billing",
 }
 
 #: Columns of `Decoded` as silver has them. NULL is what decoding gives for an absent value.
@@ -44,6 +46,24 @@ _COLUMNS: Final = {
         "component": "component",
         "amount_e4": "amount_e4",
     },
+    OPS_EVENTS: {
+        "kind": "kind",
+        "service": "service",
+        "ok": "ifNull(ok, false)",
+        "response_time_ms": "if(kind = 'api_request', ifNull(response_time_ms, -1), -1)",
+        "latency_ms": "ifNull(latency_ms, -1)",
+        "queue": "ifNull(queue, 'unknown')",
+        "provider": "ifNull(provider, 'unknown')",
+        "queue_e4": "if(kind = 'queue', 10 * (toUnixTimestamp64Milli(assumeNotNull(processing_start))"
+        " - toUnixTimestamp64Milli(assumeNotNull(queued_at))), 0)",
+    },
+    BILLING_EVENTS: {
+        "kind": "kind",
+        "user_id": "user_id",
+        "subscription_id": "subscription_id",
+        "mrr_e4": "ifNull(mrr_e4, 0)",
+        "amount_e4": "ifNull(amount_e4, 0)",
+    },
 }
 _HEAD: Final = {
     "event_id_hi": "toString(event_id)",
@@ -57,8 +77,12 @@ def expected(topic: str, values: list[bytes | None], decoded: Decoded | None = N
     """Position -> (event_id, epoch ms, the topic's columns) of each valid record."""
     found = decode_batch(topic, values) if decoded is None else decoded
     lists = {name: column if isinstance(column, list) else column.tolist() for name, column in found.columns.items()}
-    if topic == VIDEO_STATUS:
-        lists["status"] = [STATUSES[code] for code in lists["status"]]
+    for name, words in (
+        ("status", STATUSES),
+        ("kind", {OPS_EVENTS: OPS_KINDS, BILLING_EVENTS: BILLING_KINDS}.get(topic)),
+    ):
+        if name in lists and words is not None:
+            lists[name] = [words[code] for code in lists[name]]
     halves = zip(lists["event_id_hi"], lists["event_id_lo"], strict=True)
     ids = [str(uuid.UUID(int=high << 64 | low)) for high, low in halves]
     columns = [ids, lists["occurred_at_ms"], *(lists[name] for name in _COLUMNS[topic])]

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 USER_EVENTS = "user-events"
+OPS_EVENTS = "ops-events"
 VIDEO_STATUS = "video-status"
 COST_EVENTS = "cost-events"
 

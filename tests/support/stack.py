@@ -28,7 +28,7 @@ from tests.support.redis import start_redis
 from tests.support.server import _starter
 from tests.support.truth import Record
 
-EVENT_TOPICS = ("user-events", "video-status", "cost-events")
+EVENT_TOPICS = ("user-events", "video-status", "cost-events", "ops-events")
 
 
 def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 30.0, pause_s: float = 0.05) -> Any:

@@ -31,8 +31,12 @@ _INTEGERS: dict[str, str] = {
     "video_id": "video_id",
     "response_time_ms": "response_time_ms",
     "amount_e4": "amount_usd",
+    "queued_ms": "queued_at",
+    "begun_ms": "processing_start",
+    "latency_ms": "latency_ms",
+    "ok": "ok",
 }
-_TEXTS = ("event_id", "activity_type", "status", "niche", "video_type", "component")
+_TEXTS = ("event_id", "activity_type", "status", "niche", "video_type", "component", "kind", "queue", "provider")
 
 
 class Record(NamedTuple):

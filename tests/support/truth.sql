@@ -77,7 +77,9 @@ GROUP BY GROUPING SETS ((size, start_ms), (size, start_ms, activity_type));
 INSERT INTO windows
 SELECT 'api_response_time_p' || p || '_ms', size, start_ms, '', '', sorted[(n * p + 99) // 100], n, late
 FROM (SELECT size, start_ms, list_sort(list(response_time_ms)) AS sorted, count(*) AS n, count_if(after_end) AS late
-      FROM taken WHERE topic = 'user-events' AND response_time_ms IS NOT NULL GROUP BY size, start_ms)
+      FROM taken WHERE response_time_ms IS NOT NULL
+                   AND (topic = 'user-events' OR (topic = 'ops-events' AND kind = 'api_request'))
+      GROUP BY size, start_ms)
 CROSS JOIN (VALUES (50), (95), (99)) AS ranks (p);
 
 -- Videos; a dimension that is missing counts under `unknown`.
@@ -89,7 +91,7 @@ CREATE TABLE video_groups AS
 SELECT status, size, start_ms, d.dimension,
        CASE d.dimension WHEN 'niche' THEN niche WHEN 'video_type' THEN video_type ELSE '' END AS dimension_value,
        count(*) AS n, count_if(after_end) AS late,
-       sum(completed_ms - requested_ms) AS generation_ms, sum(started_ms - requested_ms) AS queue_ms
+       sum(completed_ms - requested_ms) AS generation_ms
 FROM videos CROSS JOIN (VALUES (''), ('niche'), ('video_type')) AS d (dimension)
 GROUP BY status, size, start_ms, d.dimension, 5;
 
@@ -100,10 +102,32 @@ INSERT INTO windows
 SELECT 'avg_generation_time_seconds', size, start_ms, dimension, dimension_value, generation_ms / n / 1000, n, late
 FROM video_groups WHERE status = 'completed';
 
+-- Time in queues: of videos until they were started, and of ops events `queue`.
+CREATE TABLE waits AS
+SELECT size, start_ms, 'video-generation' AS queue, started_ms - requested_ms AS waited_ms, after_end
+FROM taken WHERE topic = 'video-status' AND status = 'started'
+UNION ALL
+SELECT size, start_ms, queue, begun_ms - queued_ms, after_end FROM taken WHERE topic = 'ops-events' AND kind = 'queue';
+
 INSERT INTO windows
-SELECT 'queue_processing_time_seconds', size, start_ms, q.dimension, q.dimension_value, queue_ms / n / 1000, n, late
-FROM video_groups v CROSS JOIN (VALUES ('', ''), ('queue', 'video-generation')) AS q (dimension, dimension_value)
-WHERE status = 'started' AND v.dimension = '';
+SELECT 'queue_processing_time_seconds', size, start_ms, CASE WHEN grouping(queue) = 1 THEN '' ELSE 'queue' END,
+       coalesce(queue, ''), sum(waited_ms) / count(*) / 1000, count(*), count_if(after_end)
+FROM waits GROUP BY GROUPING SETS ((size, start_ms), (size, start_ms, queue));
+
+-- Calls of AI services.
+INSERT INTO windows
+SELECT 'ai_error_rate', size, start_ms, CASE WHEN grouping(provider) = 1 THEN '' ELSE 'provider' END,
+       coalesce(provider, ''), 100.0 * count_if(ok = 0) / count(*), count(*), count_if(after_end)
+FROM taken WHERE topic = 'ops-events' AND kind = 'ai_call'
+GROUP BY GROUPING SETS ((size, start_ms), (size, start_ms, provider));
+
+INSERT INTO windows
+SELECT 'ai_latency_p95_ms', size, start_ms, dimension, provider, sorted[(n * 95 + 99) // 100], n, late
+FROM (SELECT size, start_ms, CASE WHEN grouping(provider) = 1 THEN '' ELSE 'provider' END AS dimension,
+             coalesce(provider, '') AS provider, list_sort(list(latency_ms)) AS sorted, count(*) AS n,
+             count_if(after_end) AS late
+      FROM taken WHERE topic = 'ops-events' AND kind = 'ai_call'
+      GROUP BY GROUPING SETS ((size, start_ms), (size, start_ms, provider)));
 
 INSERT INTO windows
 SELECT 'video_success_rate', size, start_ms, '', '',

@@ -120,6 +120,12 @@ def money_e4(value: object) -> int:
     return int(amount.quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
 
 
+def _flag(value: object) -> int:
+    if type(value) is not bool:
+        raise Invalid("no boolean")
+    return int(value)
+
+
 Check = Callable[[object], Any]
 _HEAD: dict[str, Check] = {"event_id": _uuid, "occurred_at": time_ms}
 _REQUIRED: dict[str, dict[str, Check]] = {
@@ -132,6 +138,7 @@ _REQUIRED: dict[str, dict[str, Check]] = {
         "requested_at": time_ms,
     },
     "cost-events": {"component": _one_of(_COMPONENTS), "amount_usd": money_e4},
+    "ops-events": {"service": _text, "kind": _one_of({"health", "queue", "api_request", "ai_call"})},
 }
 _OPTIONAL: dict[str, dict[str, Check]] = {
     "user-events": {
@@ -161,6 +168,19 @@ _OPTIONAL: dict[str, dict[str, Check]] = {
         "corrects": _uuid,
         "provider": _text,
     },
+    "ops-events": {
+        "ok": _flag,
+        "interval_s": _not_negative,
+        "queue": _text,
+        "queued_at": time_ms,
+        "processing_start": time_ms,
+        "endpoint": _text,
+        "http_status": _integer,
+        "response_time_ms": _not_negative,
+        "provider": _text,
+        "model": _text,
+        "latency_ms": _not_negative,
+    },
 }
 _BY_STATUS: dict[str, tuple[str, ...]] = {
     "requested": (),
@@ -168,6 +188,12 @@ _BY_STATUS: dict[str, tuple[str, ...]] = {
     "started": ("started_at",),
     "completed": ("started_at", "completed_at"),
     "published": ("started_at", "completed_at", "published_at", "youtube_video_id"),
+}
+_BY_KIND: dict[str, tuple[str, ...]] = {
+    "health": ("ok", "interval_s"),
+    "queue": ("queue", "queued_at", "processing_start"),
+    "api_request": ("endpoint", "http_status", "response_time_ms"),
+    "ai_call": ("provider", "model", "latency_ms", "ok"),
 }
 
 
@@ -183,6 +209,9 @@ def _typed(topic: str, event: Row) -> Row:
     for name in _BY_STATUS[row["status"]] if topic == "video-status" else ():
         if name not in row:
             raise Invalid(f"{name} is missing at {row['status']}")
+    for name in _BY_KIND[row["kind"]] if topic == "ops-events" else ():
+        if name not in row:
+            raise Invalid(f"{name} is missing at {row['kind']}")
     return row
 
 

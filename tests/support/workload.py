@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tests.support.events import COST_EVENTS, USER_EVENTS, VIDEO_STATUS, rfc3339
+from tests.support.events import COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS, rfc3339
 from tests.support.workload_bad import malformed, oversized
 
 SPAN_MS = 3 * 3_600_000
@@ -52,8 +52,9 @@ class _Video:
 class Workload:
     """Draws messages; the same seed, number and base time give the same messages."""
 
-    def __init__(self, seed: int, events: int, base_ms: int) -> None:
+    def __init__(self, seed: int, events: int, base_ms: int, ops_share: float = 0.0) -> None:
         self.rng = random.Random(seed)
+        self.ops_share = ops_share
         self.events = events
         self.start_ms = base_ms - SPAN_MS
         self.base_ms = base_ms
@@ -84,6 +85,8 @@ class Workload:
             return base._replace(value=malformed(rng, topic, base.value or b""))
         if number % 50_000 == 777:
             return self._valid(USER_EVENTS, now)._replace(value=oversized(self._head(now)))
+        if self.ops_share and rng.random() < self.ops_share:
+            return self._valid(OPS_EVENTS, now)
         kind = rng.random()
         return self._valid(USER_EVENTS if kind < 0.6 else VIDEO_STATUS if kind < 0.85 else COST_EVENTS, now)
 
@@ -100,7 +103,9 @@ class Workload:
 
     def _valid(self, topic: str, now: int) -> Message:
         at = self._event_time(now)
-        make = {USER_EVENTS: self._user, VIDEO_STATUS: self._video, COST_EVENTS: self._cost}[topic]
+        make = {USER_EVENTS: self._user, VIDEO_STATUS: self._video, COST_EVENTS: self._cost, OPS_EVENTS: self._ops}[
+            topic
+        ]
         key, body = make(at)
         return Message(topic, key, f"{self._head(at)},{body}}}".encode(), now)
 
@@ -208,16 +213,35 @@ class Workload:
             amount = f'"-{units / 20_000:.4f}","corrects":"{self._uuid()}"'
         return str(video.id).encode(), f'"video_id":{video.id},{component},"amount_usd":{amount}'
 
+    def _ops(self, at: int) -> tuple[bytes, str]:
+        """Mostly what the kind needs; sometimes fields of other kinds too, which must not count."""
+        rng = self.rng
+        service = f"service-{rng.randrange(5)}"
+        kind = rng.choice(("health", "queue", "api_request", "ai_call"))
+        fields = {
+            "health": f'"ok":{rng.choice(("true", "true", "true", "false"))},"interval_s":30',
+            "queue": f'"queue":"q{rng.randrange(3)}","queued_at":"{self._time(at - rng.randrange(90_000))}",'
+            f'"processing_start":"{self._time(at)}"',
+            "api_request": f'"endpoint":"/v{rng.randrange(4)}","http_status":{rng.choice((200, 404, 503))},'
+            f'"response_time_ms":{int(rng.lognormvariate(4.4, 0.7))}',
+            "ai_call": f'"provider":"ai{rng.randrange(3)}","model":"m{rng.randrange(2)}",'
+            f'"latency_ms":{int(rng.lognormvariate(7, 1))},"ok":{rng.choice(("true", "true", "false"))}',
+        }
+        parts = [f'"service":"{service}","kind":"{kind}"', fields[kind]]
+        if kind == "health" and rng.random() < 0.2:
+            parts.append(f'"response_time_ms":{rng.randrange(500)},"latency_ms":7,"queue":"q9","provider":"none"')
+        return service.encode(), ",".join(parts)
+
 
 _HEADER = struct.Struct(">I")
 
 
-def write_workload(path: Path, *, seed: int = 1, events: int = 200_000, base_ms: int) -> int:
+def write_workload(path: Path, *, seed: int = 1, events: int = 200_000, base_ms: int, ops_share: float = 0.0) -> int:
     """Write the workload to a file and return its number of messages; event times end about at `base_ms`."""
     encoder = msgspec.msgpack.Encoder()
     count = 0
     with path.open("wb") as out:
-        for message in Workload(seed, events, base_ms).messages():
+        for message in Workload(seed, events, base_ms, ops_share).messages():
             packed = encoder.encode(message)
             out.write(_HEADER.pack(len(packed)) + packed)
             count += 1

@@ -18,7 +18,7 @@ PARTITIONS = 4
 def _records(seed: int, events: int) -> list[Record]:
     offsets: dict[tuple[str, int], int] = {}
     records = []
-    for message in Workload(seed, events, NOW_MS).messages():
+    for message in Workload(seed, events, NOW_MS, ops_share=0.1).messages():
         partition = zlib.crc32(message.key) % PARTITIONS
         offset = offsets.get((message.topic, partition), 0)
         offsets[message.topic, partition] = offset + 1
@@ -41,3 +41,5 @@ def test_every_window_equals_the_truth_after_crashes_repeats_and_reordering(seed
     assert not wrong, f"{len(wrong)} differences, e.g.\n" + "\n".join(wrong[:20])
     assert len(truth.windows) > 1000
     assert truth.duplicates and truth.late and truth.dead
+    of_ops = {key[0] for key in truth.windows if key[3] == "provider" or key[4] in ("q0", "q1", "q2")}
+    assert of_ops == {"ai_error_rate", "ai_latency_p95_ms", "queue_processing_time_seconds"}
