@@ -120,7 +120,11 @@ def billing_events(company: Company, census: Census) -> Log:
             census.note(TOPIC, "several subscriptions of a user")
         for _ in range(count):
             since = max(user.signup_ms, plan.begin_ms)
-            billing.subscription(user, since + int(rng.random() * 0.6 * max(plan.end_ms - since, DAY)))
+            begin = since + int(rng.random() * 0.6 * max(plan.end_ms - since, DAY))
+            if user.signup_ms < plan.begin_ms and rng.random() < 0.5:
+                # Customers from the first day on: without them nobody could be lost 30 days later.
+                begin = since + rng.randrange(DAY)
+            billing.subscription(user, begin)
         if draw > 0.97 or user.id == 1:
             census.note(TOPIC, "payment without subscription")
             at = plan.begin_ms + int(rng.random() * plan.days * DAY)

@@ -82,7 +82,15 @@ class Silver:
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def of(self, topic: str) -> list[Any]:
-        return [self.users, self.videos, self.costs, self.ops, self.billing][EVENT_TOPICS.index(topic)]
+        """Its winners."""
+        lists: dict[str, list[Any]] = {
+            "user-events": self.users,
+            "video-status": self.videos,
+            "cost-events": self.costs,
+            "ops-events": self.ops,
+            "billing-events": self.billing,
+        }
+        return lists[topic]
 
 
 #: Few texts and numbers occur often; each is kept once.
@@ -96,10 +104,17 @@ def _same(value: Any) -> Any:
 def _row(topic: str, f: Fields, log_ms: int) -> Any:
     head = f["event_id"], f["occurred_at"], log_ms
     if topic == "user-events":
-        rest = (f.get("resource_type"), f.get("resource_id"))
-        who = (_same(f["user_id"]), _same(f["activity_type"]), *map(_same, rest))
-        where = (_same(f.get("session_id")), _same(f.get("ip_address")), _same(f.get("user_agent")))
-        return UserEvent(*head, *who, *where, _same(f.get("response_time_ms")))
+        return UserEvent(
+            *head,
+            _same(f["user_id"]),
+            _same(f["activity_type"]),
+            _same(f.get("resource_type")),
+            _same(f.get("resource_id")),
+            _same(f.get("session_id")),
+            _same(f.get("ip_address")),
+            _same(f.get("user_agent")),
+            _same(f.get("response_time_ms")),
+        )
     if topic == "video-status":
         return VideoStatus(*head, f["video_id"], f["status"], f)
     if topic == "cost-events":
