@@ -44,22 +44,28 @@ class Hand:
         self.raw(topic, at if log is None else log, json.dumps(head | fields))
         return event_id
 
-    def user(self, at: str, user_id: int = 1, **more: Any) -> str:
-        return self.event("user-events", at, **{"user_id": user_id, "activity_type": "login"} | more)
+    def user(self, at: str, user_id: int | None = 1, **more: Any) -> str:
+        fields: dict[str, Any] = {"user_id": user_id, "activity_type": "login"}
+        return self.event("user-events", at, **fields | more)
 
     def video(self, at: str, video_id: int, status: str, *, log: str | int | None = None, **more: Any) -> str:
         """Times of the status that are not given are those of the event."""
         needed = {"started": 1, "failed": 1, "completed": 2, "published": 3}.get(status, 0)
         times = dict.fromkeys(("started_at", "completed_at", "published_at")[:needed], rfc(at))
-        fields = {"video_id": video_id, "channel_id": 10, "user_id": 1, "status": status, "requested_at": rfc(at)}
+        fields: dict[str, Any] = {
+            "video_id": video_id,
+            "channel_id": 10,
+            "user_id": 1,
+            "status": status,
+            "requested_at": rfc(at),
+        }
         youtube = {"youtube_video_id": f"yt{video_id}"} if status == "published" else {}
         told = {name: rfc(value) if name.endswith("_at") and value else value for name, value in more.items()}
         return self.event("video-status", at, log=log, **{**fields, **times, **youtube, **told})
 
     def cost(self, at: str, amount: str | float, video_id: int | None = None, **more: Any) -> str:
-        return self.event(
-            "cost-events", at, **{"video_id": video_id, "component": "voice", "amount_usd": amount} | more
-        )
+        fields: dict[str, Any] = {"video_id": video_id, "component": "voice", "amount_usd": amount}
+        return self.event("cost-events", at, **fields | more)
 
     def health(self, at: str, ok: bool, service: str = "api", **more: Any) -> str:
         return self.event("ops-events", at, service=service, kind="health", ok=ok, interval_s=60, **more)
@@ -71,7 +77,7 @@ class Hand:
         return self._bill(at, kind, "s1", user_id, amount_usd=amount, **more)
 
     def _bill(self, at: str, kind: str, sub: str, user_id: int, **more: Any) -> str:
-        fields = {"user_id": user_id, "kind": kind, "subscription_id": sub, "started_at": rfc(at)}
+        fields: dict[str, Any] = {"user_id": user_id, "kind": kind, "subscription_id": sub, "started_at": rfc(at)}
         return self.event("billing-events", at, **fields | more)
 
     def change(

@@ -44,8 +44,8 @@ class _Billing:
     def event(self, user: User, at: int, kind: str, subscription: str, more: str, ts: int | None = None) -> None:
         if self.plan.begin_ms <= at < self.plan.end_ms:
             started = spelled(self.rng, at - at % HOUR)
-            body = f',"user_id":{user.id},"kind":"{kind}","subscription_id":"{subscription}","started_at":"{started}"{more}}}'
-            self.stream.send(at, str(user.id), body, ts)
+            what = f'"kind":"{kind}","subscription_id":"{subscription}","started_at":"{started}"{more}'
+            self.stream.send(at, str(user.id), f',"user_id":{user.id},{what}}}', ts)
 
     def mrr(
         self,

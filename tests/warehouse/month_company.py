@@ -1,4 +1,4 @@
-"""Who lives in the month: users who sign up, stay away and return, their channels, and the days on which nothing happens."""
+"""Who lives in the month: users who sign up, stay away and return, their channels, and days without events."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Company:
         census["users: signed up within the month"] += sum(user.signup_ms > plan.begin_ms for user in self.users)
 
     def visits(self, rng: random.Random) -> Iterator[tuple[User, int]]:
-        """Users and times (epoch ms) of endless visits: by weight and daily rhythm, after sign-up, and not when away."""
+        """Users and times (epoch ms) of endless visits: by weight and daily rhythm, not before sign-up or when away."""
         plan = self.plan
         totals, running = [], 0.0
         for user in self.users:

@@ -81,7 +81,8 @@ class _Ops:
             body = f'"kind":"api_request","endpoint":"/v1/vidéos","http_status":{status},"response_time_ms":{took}'
         else:
             ok = "true" if way == "ai_call" else "false"
-            body = f'"kind":"ai_call","provider":"p{rng.randrange(3)}","model":"m-1","latency_ms":{int(rng.lognormvariate(7, 1))},"ok":{ok}'
+            took = int(rng.lognormvariate(7, 1))
+            body = f'"kind":"ai_call","provider":"p{rng.randrange(3)}","model":"m-1","latency_ms":{took},"ok":{ok}'
         self.stream.send(at, service, f',"service":"{service}",{body}}}')
 
 

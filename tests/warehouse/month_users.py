@@ -12,7 +12,7 @@ _AGENTS = (
     "Mozilla/5.0 (X11; Linux x86_64)",
     "Mozilla/5.0 (iPhone) \\u00e9",
     'curl/8.5 \\"quoted\\" \\\\ back',
-    "Safari/605 — ✓",
+    "Safari/605 — ✓ \\ud83d\\ude00",
 )
 _FORMS = {
     "all fields": 14,
@@ -21,6 +21,8 @@ _FORMS = {
     "upper-case session_id": 1,
     "unknown extra fields": 2,
     "non-ASCII text": 2,
+    "empty texts": 1,
+    "number beyond doubles": 1,
     "no response time": 2,
     "no key": 1,
 }
@@ -66,7 +68,11 @@ def _body(stream: Stream, form: str, user: int, context: str) -> str:
         begin = context.index(':"') + 2
         context = context[:begin] + context[begin : begin + 36].upper() + context[begin + 36 :]
     parts = [f',"user_id":{user},"activity_type":"{activity}",{context}']
-    if rng.random() < 0.7:
+    if form == "empty texts":
+        return f',"user_id":{user},"activity_type":"","resource_type":"","ip_address":"","user_agent":""}}'
+    if form == "number beyond doubles":
+        parts.append(f'"resource_type":"video","resource_id":{rng.choice((2**53 + 1, 2**63 - 1, -(2**63)))}')
+    elif rng.random() < 0.7:
         parts.append(
             f'"resource_type":"{rng.choice(("video", "channel", "tâche"))}","resource_id":{rng.randrange(5000)}'
         )

@@ -38,6 +38,7 @@ _FIELDS = {
     "no niche": 1,
     "niche null and no video_type": 1,
     "title only at first": 2,
+    "title empty at last": 1,
     "unknown extra fields": 1,
 }
 _STEPS = ("requested", "started", "completed", "published")
@@ -192,7 +193,8 @@ def _body(rng: random.Random, video: Video, status: str, times: dict[str, int]) 
     else:
         parts.append(f'"video_type":{text(video.kind)}')
     if form != "title only at first" or status == "requested":
-        parts.append(f'"title":{text(f"Vidéo № {video.id} — {video.channel.name}")}')
+        empty = form == "title empty at last" and status in ("failed", "published")
+        parts.append('"title":""' if empty else f'"title":{text(f"Vidéo № {video.id} — {video.channel.name}")}')
     if status in ("completed", "published"):
         parts.append(f'"duration_seconds":{30 + rng.randrange(900)}')
     if status == "completed":

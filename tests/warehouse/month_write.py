@@ -1,4 +1,4 @@
-"""What all makers of the month share: the census, decks of kinds, spellings of times and ids, and the log of a topic."""
+"""What all makers of the month share: census, decks of kinds, spellings of times and ids, the log of a topic."""
 
 from __future__ import annotations
 

@@ -49,9 +49,8 @@ def _fill(server: ClickHouse, name: str, table: Table, rows: Rows) -> None:
     keys = {column: _TYPES[kind] for column, kind in table.keys.items()}
     columns = keys | {column: f"Nullable({_TYPES[kind]})" for column, kind in table.columns.items()}
     listed = ", ".join(f"`{column}` {type_}" for column, type_ in columns.items())
-    server.run(
-        f"CREATE TABLE {name} ({listed}, version UInt8) ENGINE = ReplacingMergeTree(version) ORDER BY ({', '.join(keys)})"
-    )
+    engine = f"ReplacingMergeTree(version) ORDER BY ({', '.join(keys)})"
+    server.run(f"CREATE TABLE {name} ({listed}, version UInt8) ENGINE = {engine}")
     kinds = [*table.keys.values(), *table.columns.values()]
     for version in (2, 1):
         # The older version of each row is another one, and in a part of its own: only FINAL hides it.

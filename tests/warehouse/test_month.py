@@ -63,6 +63,8 @@ _MUST = {
         "unknown extra fields",
         "upper-case session_id",
         "non-ASCII text",
+        "empty texts",
+        "number beyond doubles",
         "no key",
     ),
     "video-status": (
@@ -84,6 +86,7 @@ _MUST = {
         "statuses days late",
         "channel changes",
         "first heard of when started",
+        "title empty at last",
         "no niche",
         "niche null and no video_type",
     ),
@@ -207,7 +210,7 @@ def test_files_are_in_log_order(month: Made) -> None:
 
 
 def test_all_records_of_an_id_have_one_key(month: Made) -> None:
-    """Else the rule that the first offset wins would say nothing; also all changes of a row, and statuses of a video."""
+    """Else the rule that the first offset wins would say nothing; statuses go by their video."""
     for topic in EVENT_TOPICS:
         keys: dict[str, set[str | None]] = {}
         for line in _lines(month[0], topic):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,7 +98,7 @@ def test_response_times_are_nearest_rank_over_both_topics(tmp_path: Path) -> Non
     for number in range(1, 20):
         hand.user("2026-10-01", response_time_ms=number)
         hand.user("2026-10-02", response_time_ms=number)
-    request = {"service": "api", "kind": "api_request", "endpoint": "/", "http_status": 200}
+    request: dict[str, Any] = {"service": "api", "kind": "api_request", "endpoint": "/", "http_status": 200}
     hand.event("ops-events", "2026-10-01", **request, response_time_ms=1000)
     hand.event("ops-events", "2026-10-02", **request, response_time_ms=1000)
     hand.event("ops-events", "2026-10-02", **request, response_time_ms=2000)

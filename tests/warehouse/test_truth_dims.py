@@ -53,7 +53,7 @@ def test_a_late_change_takes_its_place_by_position(tmp_path: Path) -> None:
 
 
 def test_what_makes_no_version(tmp_path: Path) -> None:
-    """Activity alone, a snapshot again, the same amount told otherwise; but type 1 columns are the newest everywhere."""
+    """Activity alone, a snapshot again, an amount told otherwise; but type 1 columns are the newest everywhere."""
     hand = Hand()
     hand.change("users", "r", 100, "2026-10-01", _row("free", active="2026-09-02"))
     hand.change("users", "u", 200, "2026-10-02", _row("free", active="2026-10-02"))

@@ -52,7 +52,7 @@ def test_a_retried_video(tmp_path: Path) -> None:
     again = "2026-10-02 10:00"
     hand.video(again, 1, "requested", channel_id=11, user_id=2)
     hand.video("2026-10-02 10:05", 1, "started", requested_at=again, channel_id=12, user_id=3)
-    done = {"requested_at": again, "started_at": "2026-10-02 10:05", "quality_score": 1}
+    done: dict[str, Any] = {"requested_at": again, "started_at": "2026-10-02 10:05", "quality_score": 1}
     hand.video("2026-10-02 10:09", 1, "completed", **done, channel_id=12, user_id=3, duration_seconds=61)
     fact = _fact(hand.truth(tmp_path), 1)
     assert fact == {
@@ -92,7 +92,7 @@ def test_ties_of_time_go_by_rank_and_then_by_id(tmp_path: Path) -> None:
 
 
 def test_costs_of_a_video(tmp_path: Path) -> None:
-    """Half to even at the fourth decimal, corrections, costs from before its first status; unknown videos have no row."""
+    """Half to even at the fourth decimal, corrections, costs before its first status; unknown videos have no row."""
     hand = Hand()
     hand.cost("2026-09-30 10:00", "0.00005", 1)
     hand.video("2026-10-01 10:00", 1, "requested")

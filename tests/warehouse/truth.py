@@ -21,9 +21,12 @@ from tests.warehouse.truth_videos import DAY_MS, activity_rows, day_of, video_fa
 
 @dataclass
 class Truth:
-    """`gold`: table name -> its rows (see columns.py). `silver`: topic -> event_id -> (occurred_at, Kafka's timestamp) of
-    the record that won. `changes`: CDC topic -> (id, position) of every change. `counts`: (topic, word) -> records, the
-    word being valid, duplicate or a dead letter's reason. `days`: the first and the last day, None without events."""
+    """What is due.
+
+    `gold`: table name -> its rows (see columns.py). `silver`: topic -> event_id -> (occurred_at, Kafka's timestamp) of the
+    record that won. `changes`: CDC topic -> (id, position) of every change. `counts`: (topic, word) -> records, the word
+    being valid, duplicate or a dead letter's reason. `days`: the first and the last day, None without events.
+    """
 
     gold: dict[str, Rows] = field(default_factory=dict)
     silver: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Subscriptions: movements of MRR, its level and the customers at the end of each day, and money that came and went back."""
+"""Subscriptions: movements of MRR, its level the customers at the end of each day, and money in and back."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def versions(changes: list[Change], attributes: tuple[str, ...]) -> list[Version
 
 
 def _newest(changes: list[Change]) -> Row:
-    """The row of the newest change; of a delete the row that was deleted, or what is known of it if it tells its id alone."""
+    """The row of the newest change; of a delete the old row, or the one known before if it tells its id alone."""
     row = changes[-1].row
     if row.get("created_at") is None:
         row = next((change.row for change in reversed(changes) if change.row.get("created_at") is not None), row)

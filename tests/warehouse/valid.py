@@ -1,4 +1,4 @@
-"""Validity of one record of the five event topics by the written contracts: a reason to refuse it, or its typed fields."""
+"""Validity of a record of the five event topics by the written contracts: a reason to refuse it, or its fields."""
 
 from __future__ import annotations
 
