@@ -12,6 +12,9 @@ VIDEO_STATUS = "video-status"
 COST_EVENTS = "cost-events"
 OPS_EVENTS = "ops-events"
 BILLING_EVENTS = "billing-events"
+CDC_USERS = "cdc.app.users"
+CDC_CHANNELS = "cdc.app.channels"
+CDC_SUBSCRIPTIONS = "cdc.app.subscriptions"
 WINDOW_PARTIALS = "window-partials"
 WINDOW_PROGRESS = "window-progress"
 WINDOW_IDS = "window-ids"
@@ -54,6 +57,11 @@ SOURCES: dict[str, Topic] = {
     )
 }
 
+#: Changes of the application's database (Debezium's envelopes): archived, and read by no window.
+CHANGES: dict[str, Topic] = {
+    topic.name: topic for topic in (Topic(CDC_USERS, "id"), Topic(CDC_CHANNELS, "id"), Topic(CDC_SUBSCRIPTIONS, "id"))
+}
+
 INTERNAL: dict[str, Topic] = {
     topic.name: topic
     for topic in (
@@ -67,4 +75,4 @@ INTERNAL: dict[str, Topic] = {
     )
 }
 
-ALL: dict[str, Topic] = {**SOURCES, **INTERNAL}
+ALL: dict[str, Topic] = {**SOURCES, **CHANGES, **INTERNAL}

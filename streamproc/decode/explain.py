@@ -72,12 +72,12 @@ def explain(topic: str, value: bytes | None) -> Problem | None:
             return DeadReason.UNKNOWN_VERSION, "schema_version: only major version 1 is read"
         event: Event = decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return DeadReason.MALFORMED, _in_words(topic, error)
+        return DeadReason.MALFORMED, in_words(error, topic)
     text = _problem(event)
     return (DeadReason.MALFORMED, text) if text else None
 
 
-def _in_words(topic: str, error: Exception) -> str:
+def in_words(error: Exception, topic: str = "") -> str:
     """The decoder's message as `path: what`; no message of it holds a value but that of an enumeration."""
     if not isinstance(error, msgspec.ValidationError):
         detail = str(error).removeprefix("JSON is malformed: ")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from schemas.topics import SOURCES
+from schemas.topics import CHANGES, SOURCES
 from streamproc.clock import monotonic
 
 LAG = "streamproc_lag_records"
@@ -73,7 +73,7 @@ async def scrape_all(ports: Iterable[int]) -> list[Samples]:
 async def wait_caught_up(ports: Iterable[int], timeout_s: float, lag_series: int = 1, poll_s: float = 0.25) -> bool:
     """Wait until the workers have read everything. False: not in time.
 
-    They have when at least `lag_series` partitions of event topics are known, none lags, and nothing was taken for
+    They have when at least `lag_series` partitions of event and change topics are known, none lags, and nothing was taken for
     `QUIET_S`, which is longer than the workers need to measure their lag anew.
     """
     wanted = list(ports)
@@ -81,7 +81,8 @@ async def wait_caught_up(ports: Iterable[int], timeout_s: float, lag_series: int
     quiet_since, taken_before = monotonic(), -1.0
     while monotonic() < deadline:
         found = await scrape_all(wanted)
-        known = sum(labels.get("topic") in SOURCES for samples in found for labels, _ in samples.by_name.get(LAG, ()))
+        labelled = [labels for samples in found for labels, _ in samples.by_name.get(LAG, ())]
+        known = sum(labels.get("topic") in SOURCES or labels.get("topic") in CHANGES for labels in labelled)
         lag = sum(samples.total(LAG) for samples in found)
         taken = sum(samples.total(name) for samples in found for name in _TAKEN)
         if known < lag_series or lag > 0 or taken != taken_before:

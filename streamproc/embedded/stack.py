@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from schemas.topics import SOURCES
+from schemas.topics import CHANGES, SOURCES
 from streamproc.config import Settings, load_settings
 from streamproc.embedded.binaries import require_embedded
 from streamproc.embedded.broker import broker_argv
@@ -100,8 +100,8 @@ def stack_parts(options: StackOptions, settings: Settings, journal: Journal) -> 
 
 
 def lag_series(settings: Settings) -> int:
-    """Event partitions that are read: each by a windows worker and by the archive."""
-    return 2 * len(SOURCES) * settings.partitions
+    """Partitions that are read: events by a windows worker and by the archive, changes by the archive alone."""
+    return (2 * len(SOURCES) + len(CHANGES)) * settings.partitions
 
 
 def _servers(options: StackOptions, settings: Settings, journal: Journal) -> list[Part]:
