@@ -123,7 +123,7 @@ class _Tracer:
         event: dict[str, Any] | None = None
         for topic in SILVER:
             event = event or await self._silver(topic)
-        await self._bronze([event["place"].topic] if event else list(BRONZE), event)
+        await self._bronze([event["place"].topic] if event else list(SILVER), event)
         await self._dead_letters()
         self._trace.found.sort(key=lambda record: (record.kafka_ms, record.place))
         if event is not None:

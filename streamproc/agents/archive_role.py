@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 
 from schemas import internal, topics
 from schemas.outcomes import FUTURE_LIMIT_MS
+from streamproc.agents.archive_changes import change_batch, decode_change_records, letters_of
 from streamproc.agents.archive_queue import ArchiveQueues, BronzeStore, DeadLetterStore
 from streamproc.agents.follow import Follower
 from streamproc.agents.log_reader import LogReader, LogReaders, log_identity, record_hash
@@ -37,10 +38,14 @@ _SLICE: Final = 4096
 
 @dataclass(slots=True)
 class _Partition:
-    """One partition at this worker: which log, how far it was taken, and its log time (epoch ms)."""
+    """One partition at this worker: which log, how far it was taken, and its log time (epoch ms).
+
+    Up to `lettered` dead letters of changes were acknowledged before: what is in bronze, was queued after its letters.
+    """
 
     next_offset: int = 0
     log_id: str = ""
+    lettered: int = -1
     log_time_ms: int = NEVER
     tail: Any = None
     care: Care = field(default_factory=Care)
@@ -68,8 +73,8 @@ class ArchiveRole(Role):
         self._follower = Follower(settings, topics.WINDOW_PROGRESS, self._follow_poison, back=0)
 
     def topics(self) -> list[str]:
-        """The event streams and dead letters."""
-        return [*topics.SOURCES, topics.DEAD_LETTERS]
+        """The event streams, changes and dead letters."""
+        return [*topics.SOURCES, *topics.CHANGES, topics.DEAD_LETTERS]
 
     async def open(self) -> None:
         """Start one inserting task a topic, and follow what workers find out about records."""
@@ -106,9 +111,10 @@ class ArchiveRole(Role):
     async def _begin(self, readers: LogReaders, fresh: dict[tuple[str, int], _Partition]) -> None:
         """Note where partitions begin, and learn which of their records are poison."""
         self._partitions.update(fresh)
-        known = await read_known(readers, self.settings, [name for name in fresh if name[0] in topics.SOURCES])
-        for name, state in fresh.items():
-            if name[0] in topics.SOURCES and state.log_id:
+        decoded = {name: state for name, state in fresh.items() if name[0] != topics.DEAD_LETTERS}
+        known = await read_known(readers, self.settings, decoded)
+        for name, state in decoded.items():
+            if state.log_id:
                 state.care = self._guard.begin(*name, state.log_id, known.get(name, []), state.next_offset - 1)
                 for offset in state.care.poison:
                     self._condemn(name, state, offset)
@@ -147,7 +153,7 @@ class ArchiveRole(Role):
                 if begins > point.offset + 1:
                     await self._lose(topic, partition, point.log_id, point.offset + 1, begins - 1)
                 log_ms = NEVER if point.redo_log_ms is None else point.redo_log_ms
-                return _Partition(max(begins, point.redo_from), point.log_id, log_ms)
+                return _Partition(max(begins, point.redo_from), point.log_id, point.offset, log_ms)
         if points:
             NEW_LOGS.labels(topic).inc()
             log.warning("the log is a new one", topic=topic, partition=partition)
@@ -202,6 +208,8 @@ class ArchiveRole(Role):
                 if self._revoked_now.is_set():
                     return
             item = part if topic == topics.DEAD_LETTERS else self._batch(topic, partition, state, part)
+            if isinstance(item, BronzeBatch) and not await self._lettered(state, item, part):
+                return
             self._queues.put(topic, item, sum(len(record.value or b"") + 100 for record in part))
             state.tail = part[-1]
             state.next_offset = part[-1].offset + 1
@@ -229,15 +237,38 @@ class ArchiveRole(Role):
             place,
             state.care,
             records,
-            lambda part: decode_records(topic, part, state.care.poison),
+            lambda part: self._decode(topic, part, state.care.poison),
             lambda: not self._revoked_now.is_set(),
         )
+
+    @staticmethod
+    def _decode(topic: str, records: list[Any], poison: set[int]) -> object:
+        decode = decode_change_records if topic in topics.CHANGES else decode_records
+        return decode(topic, records, poison)
+
+    async def _lettered(self, state: _Partition, batch: BronzeBatch, records: list[Any]) -> bool:
+        """Have the dead letters of a batch acknowledged, if it is of changes: nobody else sends them, and once the batch is
+        queued, a restart may begin after it. False if the partition is to be given up first."""
+        letters = letters_of(self.settings, batch, records, state.lettered) if batch.topic in topics.CHANGES else []
+        if letters:
+            sending = asyncio.create_task(self._publisher.send_all(letters))
+            revoked = asyncio.create_task(self._revoked_now.wait())
+            await asyncio.wait((sending, revoked), return_when=asyncio.FIRST_COMPLETED)
+            revoked.cancel()
+            if not sending.done():
+                sending.cancel()
+                return False
+            sending.result()
+            return not self._revoked_now.is_set()
+        return True
 
     def _batch(self, topic: str, partition: int, state: _Partition, records: list[Any]) -> BronzeBatch:
         """Records with the verdict that the windows have of each."""
         if not state.log_id:
             state.log_id = log_identity(records[0])
         timestamps = [record.timestamp for record in records]
+        if topic in topics.CHANGES:
+            return change_batch(topic, partition, state.log_id, records, state.care.poison)
         errors = self._errors(topic, state, timestamps, records)
         return BronzeBatch(
             topic,

@@ -40,26 +40,31 @@ class Messages:
 
     def of_dead_letter(self, runtime: SourceRuntime, letter: DeadLetter) -> Message:
         """A refused record with all that a replay needs; its reason is for people."""
-        record = letter.record
-        headers = (
-            ("error", letter.error.encode()),
-            ("reason", letter.reason.encode()),
-            ("topic", runtime.topic.encode()),
-            ("partition", str(runtime.partition).encode()),
-            ("log_id", runtime.log_id.encode()),
-            ("offset", str(record.offset).encode()),
-            ("kafka_timestamp", str(record.timestamp).encode()),
-            ("key", record.key or b""),
-        )
-        place = internal.partition_of_source(runtime.topic, runtime.partition, self._partitions)
-        topic = self.settings.topic(topics.DEAD_LETTERS)
-        return Message(topic, place, runtime.topic.encode(), record.value or b"", headers)
+        return dead_letter(self.settings, (runtime.topic, runtime.partition, runtime.log_id), letter)
 
     def of_progress(self, progress: Progress) -> Message:
         """One record of window-progress."""
         place = internal.partition_of_source(progress.topic, progress.partition, self._partitions)
         topic = self.settings.topic(topics.WINDOW_PROGRESS)
         return Message(topic, place, progress.source.encode(), internal.encode(progress))
+
+
+def dead_letter(settings: Settings, source: tuple[str, int, str], letter: DeadLetter) -> Message:
+    """A refused record of a source (contract topic, partition, log): the original bytes, the rest in headers."""
+    topic, partition, log_id = source
+    record = letter.record
+    headers = (
+        ("error", letter.error.encode()),
+        ("reason", letter.reason.encode()),
+        ("topic", topic.encode()),
+        ("partition", str(partition).encode()),
+        ("log_id", log_id.encode()),
+        ("offset", str(record.offset).encode()),
+        ("kafka_timestamp", str(record.timestamp).encode()),
+        ("key", record.key or b""),
+    )
+    place = internal.partition_of_source(topic, partition, settings.partitions)
+    return Message(settings.topic(topics.DEAD_LETTERS), place, topic.encode(), record.value or b"", headers)
 
 
 def _bounded(cells: list[Cell]) -> list[list[Cell]]:

@@ -40,9 +40,9 @@ CAREFUL_S: Final = 10.0
 #: A record alone must end so many copies, while a copy that does nothing lives.
 _PROOFS: Final = 3
 
-_WORDS: Final = "ends the process that reads it; set aside after repeated deaths"
+POISON_WORDS: Final = "ends the process that reads it; set aside after repeated deaths"
 #: The same as bronze has it.
-POISON_ERROR: Final = f"{DeadReason.CRASHES_DECODER}: {_WORDS}"
+POISON_ERROR: Final = f"{DeadReason.CRASHES_DECODER}: {POISON_WORDS}"
 
 
 @dataclass(slots=True)
@@ -164,6 +164,7 @@ def decode_records(topic: str, records: Sequence[Any], poison: set[int]) -> Deco
     aside = {place for place, record in enumerate(records) if record.offset in poison}
     decoded = decode_batch(topic, [None if place in aside else value for place, value in enumerate(values)])
     dead = [
-        (at, DeadReason.CRASHES_DECODER, _WORDS) if at in aside else (at, why, text) for at, why, text in decoded.dead
+        (at, DeadReason.CRASHES_DECODER, POISON_WORDS) if at in aside else (at, why, text)
+        for at, why, text in decoded.dead
     ]
     return Decoded(decoded.ok, dead, decoded.columns)

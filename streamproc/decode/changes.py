@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, TypeVar
 
@@ -13,7 +14,7 @@ from schemas.changes import OTHER_OPS, ROW_OPS, ROWS
 from schemas.events import INT64_MAX
 from schemas.outcomes import MAX_EVENT_BYTES, DeadReason
 from streamproc.decode.batch import Dead
-from streamproc.decode.connect import NO_SCHEMA, PLAIN, Columns, Unreadable, Value, columns_of, read
+from streamproc.decode.connect import NO_SCHEMA, PLAIN, Columns, Logical, Unreadable, Value, columns_of, read
 from streamproc.decode.explain import Problem, in_words
 from streamproc.decode.strict import MAX_DEPTH, too_deep, utf8_problem
 from streamproc.decode.times import MAX_MS, MIN_MS
@@ -21,19 +22,23 @@ from streamproc.decode.times import MAX_MS, MIN_MS
 T = TypeVar("T")
 
 _Object = dict[str, msgspec.Raw]
+_Position = Annotated[int, Meta(ge=0, le=INT64_MAX)]
 
 
 class _Source(msgspec.Struct, gc=False):
     """Where in the source's log a change lies, and when it was committed there."""
 
-    lsn: Annotated[int, Meta(ge=0, le=INT64_MAX)]
     ts_ms: Annotated[int, Meta(ge=MIN_MS, le=MAX_MS)]
+    lsn: _Position | None = None
+    sequence: str | None = None
     snapshot: str | bool | None = None
 
 
 _OBJECT: Final = msgspec.json.Decoder(_Object)
 _OPTIONAL_OBJECT: Final = msgspec.json.Decoder(_Object | None)
 _SOURCE: Final = msgspec.json.Decoder(_Source)
+# The texts of the last commit's position and of the present one.
+_SEQUENCE: Final = re.compile(r'\[\s*(?:null|"[0-9]{1,19}")\s*,\s*"([0-9]{1,19})"\s*\]')
 _TEXT: Final = msgspec.json.Decoder(str)
 _NULL: Final = b"null"
 _HEARTBEAT: Final = frozenset(("ts_ms", "ts_us", "ts_ns"))
@@ -96,7 +101,6 @@ def decode_change(topic: str, key: bytes | None, value: bytes | None) -> Change 
     Raises:
         KeyError: no topic of changes.
     """
-    fields = ROWS[topic]
     if value is None:
         return None
     problem = _refused(value)
@@ -108,26 +112,17 @@ def decode_change(topic: str, key: bytes | None, value: bytes | None) -> Change 
         if op not in ROW_OPS:
             return None
         source = _part("source", _SOURCE, envelope)
+        position = _position(source)
         side = "before" if op == "d" else "after"
         row = _part(side, _OPTIONAL_OBJECT, envelope) if side in envelope else None
         if row is None and op != "d":
             raise Unreadable(f"{side}: required field is missing (op {op})")
         identity = _identity(side, row, key if op == "d" else None)
-        logical = columns.get(side, {})
-        read_all: list[Value] = []
-        for field in fields:
-            raw = bytes((row or {}).get(field.name, _NULL))
-            try:
-                read_all.append(read(field.kind, raw, logical.get(field.name, PLAIN)))
-            except Unreadable as error:
-                if op != "d":
-                    raise Unreadable(f"{side}.{field.name}: {error}") from None
-                # That a row is gone counts whatever it was.
-                read_all.append(None)
+        values = _values(topic, side, row or {}, columns.get(side, {}))
     except Unreadable as error:
         return DeadReason.MALFORMED, str(error)
     snapshot = op == "r" or source.snapshot not in (None, False, "false")
-    return Change(identity, op, source.lsn, source.ts_ms, snapshot, tuple(read_all))
+    return Change(identity, op, position, source.ts_ms, snapshot, values)
 
 
 def _refused(value: bytes) -> Problem | None:
@@ -188,6 +183,34 @@ def _identity(side: str, row: _Object | None, key: bytes | None) -> int:
     if not isinstance(identity, int):
         raise Unreadable(f"{where}: required field is missing")
     return identity
+
+
+def _values(topic: str, side: str, row: _Object, logical: Mapping[str, Logical]) -> tuple[Value, ...]:
+    """The row's columns. That a row is gone counts whatever it was: what cannot be read of it is None."""
+    values: list[Value] = []
+    for field in ROWS[topic]:
+        try:
+            values.append(read(field.kind, bytes(row.get(field.name, _NULL)), logical.get(field.name, PLAIN)))
+        except Unreadable as error:
+            if side != "before":
+                raise Unreadable(f"{side}.{field.name}: {error}") from None
+            values.append(None)
+    if side == "before" and not any(values):
+        # Where only the key of a deleted row is logged, Debezium fills columns that may not be null: 0, '', 1970.
+        return (None,) * len(values)
+    return tuple(values)
+
+
+def _position(source: _Source) -> int:
+    """The LSN. A row that an incremental snapshot read has none of its own, but that of the watermark behind its chunk: the
+    row is as it was there, for Debezium leaves out what changed in between."""
+    if source.lsn is not None:
+        return source.lsn
+    found = _SEQUENCE.fullmatch(source.sequence or "")
+    position = int(found.group(1)) if found else -1
+    if not 0 <= position <= INT64_MAX:
+        raise Unreadable("source.lsn: no position in it, nor in source.sequence")
+    return position
 
 
 def _part(name: str, decoder: msgspec.json.Decoder[T], of: _Object) -> T:

@@ -214,10 +214,12 @@ def _time(raw: bytes, logical: Logical) -> int:
 
 
 def _by_magnitude(number: int) -> int:
-    """Milliseconds of a number of unknown unit: the coarsest of ms, us and ns in which it is not after 2105.
+    """Milliseconds of a number of unknown unit: the coarsest of days, ms, us and ns in which it is not after 2105.
 
-    So an instant in us is misread if it is before 1970-02-19, and one in ns if it is before 1970-02-19 too.
+    So instants of the first 50 seconds of 1970 in ms, and those before 1970-02-19 in us and ns, are misread.
     """
+    if number <= MAX_MS // _DAY_MS:
+        return number * _DAY_MS
     for finer in (1, 1_000, 1_000_000):
         if number <= MAX_MS * finer + finer - 1:
             return number // finer

@@ -58,7 +58,7 @@ def same_text(name: str, value: str, rows: int) -> Column:
 
 
 def integers(name: str, kind: str, values: Sequence[int]) -> Column:
-    """Int64, UInt64, UInt32, UInt16, UInt8, DateTime (epoch s) or DateTime64(3) (epoch ms) column.
+    """Int64, UInt64, UInt32, UInt16, UInt8, Bool, DateTime (epoch s) or DateTime64(3) (epoch ms) column.
 
     Raises:
         PermanentError: a value does not fit into the type.
@@ -70,7 +70,16 @@ def integers(name: str, kind: str, values: Sequence[int]) -> Column:
 
 
 #: Type codes of `array`; '<' order is native on every platform that ClickHouse and our wheels support.
-_CODES = {"Int64": "q", "UInt64": "Q", "DateTime64": "q", "UInt32": "I", "DateTime": "I", "UInt16": "H", "UInt8": "B"}
+_CODES = {
+    "Int64": "q",
+    "UInt64": "Q",
+    "DateTime64": "q",
+    "UInt32": "I",
+    "DateTime": "I",
+    "UInt16": "H",
+    "UInt8": "B",
+    "Bool": "B",
+}
 
 
 def same_integer(name: str, kind: str, value: int, rows: int) -> Column:
@@ -88,6 +97,18 @@ def nullable_floats(name: str, values: Sequence[float | None]) -> Column:
     nulls = bytes(value is None for value in values)
     data = array("d", [0.0 if value is None else value for value in values]).tobytes()
     return name, "Nullable(Float64)", nulls + data
+
+
+def nullable_integers(name: str, kind: str, values: Sequence[int | None]) -> Column:
+    """Nullable column of a kind that `integers` takes; raises the same."""
+    data = integers(name, kind, [0 if value is None else value for value in values])[2]
+    return name, f"Nullable({kind})", bytes(value is None for value in values) + data
+
+
+def nullable_texts(name: str, values: Sequence[str | None]) -> Column:
+    """Nullable(String) column from str; a lone surrogate becomes '?'."""
+    data = texts(name, [value or "" for value in values])[2]
+    return name, "Nullable(String)", bytes(value is None for value in values) + data
 
 
 def text_maps(name: str, values: Sequence[dict[str, str]]) -> Column:

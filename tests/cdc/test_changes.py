@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.events import INT64_MAX, INT64_MIN
@@ -47,6 +47,7 @@ def time(value: Any, column: dict[str, Any] | None = None) -> Any:
     return found.values[4] if isinstance(found, Change) else found and found[1]
 
 
+@settings(deadline=None)
 @given(MONEY, st.integers(7, 60))
 def test_amounts_of_every_form(money: Decimal, scale: int) -> None:
     """The same number from all of Debezium's modes."""
@@ -63,6 +64,7 @@ def test_amounts_of_every_form(money: Decimal, scale: int) -> None:
     assert amount({"scale": scale, "value": coded}) == wanted
 
 
+@settings(deadline=None)
 @given(st.floats(-1e11, 1e11))
 def test_doubles(money: float) -> None:
     """A double is the decimal that is written."""
@@ -73,6 +75,7 @@ def test_doubles(money: float) -> None:
     assert amount(money, {"type": "bytes", "name": CONNECT + "Decimal", "parameters": {"scale": "2"}}) == wanted
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**80), 2**80), st.integers(-60, 60))
 def test_any_scale_is_exact_or_refused(unscaled: int, scale: int) -> None:
     """Negative scales and overflows too; half to even."""
@@ -115,6 +118,7 @@ def test_what_is_no_amount(text: Any, column: dict[str, Any] | None) -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.integers(0, MAX_MS), FORMS, st.integers(0, 999))
 def test_instants_of_every_form_with_the_schema_part(ms: int, form: str, extra_us: int) -> None:
     """Cut to milliseconds."""
@@ -122,18 +126,21 @@ def test_instants_of_every_form_with_the_schema_part(ms: int, form: str, extra_u
     assert time(instant(ms, form, extra_us), {"type": kind, "name": name}) == ms
 
 
+@settings(deadline=None)
 @given(st.integers(TOLD_APART_MS, MAX_MS), FORMS, st.integers(0, 999))
 def test_instants_of_every_form_without(ms: int, form: str, extra_us: int) -> None:
     """By magnitude."""
     assert time(instant(ms, form, extra_us)) == ms
 
 
+@settings(deadline=None)
 @given(st.dates(datetime.date(1970, 1, 1), datetime.date(2105, 12, 31)))
 def test_dates(day: datetime.date) -> None:
     """A date is its first instant."""
     days = (day - datetime.date(1970, 1, 1)).days
     for name in (CONNECT + "Date", DEBEZIUM + "Date"):
         assert time(days, {"type": "int32", "name": name}) == days * 86_400_000
+    assert time(days) == days * 86_400_000
     assert time(f"{day}Z", {"type": "string", "name": DEBEZIUM + "IsoDate"}) == days * 86_400_000
 
 
@@ -206,6 +213,35 @@ def test_deletes(before: Any, key: bytes | None) -> None:
     assert found.values == (None, before.get("plan") if before else None, None, None, None, None)
 
 
+def test_what_debezium_fills_in_of_a_deleted_row_is_not_a_value() -> None:
+    """Only the key was logged, and columns that may not be null hold nothing that was ever there."""
+    before = {"id": 9, "user_id": 0, "channel_name": "", "niche": None, "is_active": False, "created_at": 0}
+    found = decode_change(CDC_CHANNELS, None, encoded(envelope("d", before=before)))
+    assert isinstance(found, Change) and found.values == (None,) * 8
+    found = decode_change(CDC_CHANNELS, None, encoded(envelope("d", before=before | {"user_id": 1})))
+    assert isinstance(found, Change) and found.values == (1, "", None, None, False, None, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "position"),
+    [
+        ('["22580040","22580041"]', 22580041),
+        ('[null, "5"]', 5),
+        ("[null,null]", None),
+        ("5", None),
+        (None, None),
+        (5, None),
+    ],
+)
+def test_rows_of_an_incremental_snapshot_have_the_position_of_its_watermark(
+    sequence: Any, position: int | None
+) -> None:
+    """Their lsn is null."""
+    source = {"lsn": None, "sequence": sequence, "snapshot": "incremental"}
+    found = decode_change(CDC_USERS, None, encoded(envelope("r", after={"id": 1}, source=source)))
+    assert (found.position if isinstance(found, Change) else None) == position
+
+
 @pytest.mark.parametrize("key", [None, b"", b"{}", b"null", b'{"id": "x"}', b'"9"', b"[9]", b"\xff", b"{" * 5000])
 def test_deletes_of_nobody(key: bytes | None) -> None:
     """Without an id it is nobody's change."""
@@ -254,7 +290,11 @@ def test_records_that_carry_no_row(payload: Any, schema: dict[str, Any] | None) 
         (encoded(envelope(after={})), "after.id: required field is missing"),
         (encoded(envelope(after={"id": "1"})), "after.id: not an integer of 64 bits"),
         (encoded(envelope(after={"id": True})), "after.id: not an integer of 64 bits"),
-        (encoded(envelope(after={"id": 1}, source={"lsn": None})), "source.lsn: expected int, got null"),
+        (
+            encoded(envelope(after={"id": 1}, source={"lsn": None})),
+            "source.lsn: no position in it, nor in source.sequence",
+        ),
+        (encoded(envelope(after={"id": 1}, source={"lsn": "5"})), "source.lsn: expected int | null, got str"),
         (encoded(envelope(after={"id": 1}, source={"lsn": -1})), "source.lsn: expected int >= 0"),
         (encoded(envelope(after={"id": 1, "email": 5})), "after.email: not a text"),
         (encoded(envelope(after={"id": 1, "channels_limit": "5"})), "after.channels_limit: not an integer of 64 bits"),
@@ -286,12 +326,14 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(JSON, JSON, st.sampled_from([*CHANGES]))
 def test_any_json_gets_one_outcome(key: Any, value: Any, topic: str) -> None:
     """Nothing raises."""
     _one_outcome(topic, json.dumps(key).encode(), json.dumps(value).encode())
 
 
+@settings(deadline=None)
 @given(JSON, st.sampled_from("cudrtm"), JSON, JSON)
 def test_any_envelope_gets_one_outcome(schema: Any, op: str, row: Any, source: Any) -> None:
     """Deeper inside."""
@@ -300,6 +342,7 @@ def test_any_envelope_gets_one_outcome(schema: Any, op: str, row: Any, source: A
     _one_outcome(CDC_USERS, None, json.dumps(envelope(op, before=row, after=row)).encode())
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.binary(max_size=400))
 def test_any_bytes_get_one_outcome(key: bytes, value: bytes) -> None:
     """Nothing raises."""
