@@ -28,12 +28,14 @@ from streamproc.config import Settings
 from streamproc.logs import get_logger
 from streamproc.sinks.bronze import BronzeBatch, Condemned, RestorePoint
 from streamproc.sinks.lost_offsets_store import NOT_ARCHIVED, LostOffsets
-from streamproc.telemetry import LOST_OFFSETS, NEW_LOGS
+from streamproc.telemetry import INVALID, LOST_OFFSETS, NEW_LOGS
 from streamproc.windows.source import NEVER
 
 log = get_logger("archive")
 
 _SLICE: Final = 4096
+#: What a decoded change takes in memory beside its record.
+_CHANGE_BYTES: Final = 1000
 
 
 @dataclass(slots=True)
@@ -210,7 +212,10 @@ class ArchiveRole(Role):
             item = part if topic == topics.DEAD_LETTERS else self._batch(topic, partition, state, part)
             if isinstance(item, BronzeBatch) and not await self._lettered(state, item, part):
                 return
-            self._queues.put(topic, item, sum(len(record.value or b"") + 100 for record in part))
+            size = sum(len(record.value or b"") + 100 for record in part)
+            self._queues.put(
+                topic, item, size + (_CHANGE_BYTES * len(item.changes) if isinstance(item, BronzeBatch) else 0)
+            )
             state.tail = part[-1]
             state.next_offset = part[-1].offset + 1
             start += len(part)
@@ -259,6 +264,8 @@ class ArchiveRole(Role):
                 sending.cancel()
                 return False
             sending.result()
+            for letter in letters:
+                INVALID.labels(batch.topic, dict(letter.headers)["reason"].decode()).inc()
             return not self._revoked_now.is_set()
         return True
 

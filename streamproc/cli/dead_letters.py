@@ -184,12 +184,12 @@ def _with_store(act: Callable[[Settings, DeadLetterStore], Awaitable[_T]]) -> _T
 
 
 def _filters(topic: str, error: str, since: str, event_id: str) -> Filters:
-    from schemas.topics import SOURCES
+    from schemas.topics import CHANGES, SOURCES
     from streamproc.deadletters.store import Filters
     from streamproc.errors import ConfigError
 
-    if topic and topic not in SOURCES:
-        raise ConfigError(f"--topic {topic!r} is no event stream; there are: {', '.join(SOURCES)}")
+    if topic and topic not in SOURCES and topic not in CHANGES:
+        raise ConfigError(f"--topic {topic!r} is no event stream; there are: {', '.join((*SOURCES, *CHANGES))}")
     return Filters(topic=topic, error=error, since_ms=_since_ms(since), event_id=event_id.strip())
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 from aiokafka.errors import KafkaError
 
-from schemas.topics import SOURCES
+from schemas.topics import CHANGES, SOURCES
 from streamproc.clock import now_ms
 from streamproc.config import Settings
 from streamproc.deadletters.store import (
@@ -32,6 +32,7 @@ from streamproc.deadletters.store import (
     with_states,
 )
 from streamproc.decode import explain
+from streamproc.decode.changes import decode_change
 from streamproc.produce.connect import open_producer
 from streamproc.produce.fields import with_fields
 from streamproc.produce.lines import key_for
@@ -142,10 +143,15 @@ class _Chooser:
         value = letter.payload
         if self._options.changes:
             value = with_fields(value, self._options.changes) or value
-        known = letter.place.topic in SOURCES
-        if not self._options.send_invalid and (not known or explain(letter.place.topic, value) is not None):
-            return None
-        return value
+        return value if self._options.send_invalid or _is_valid(letter, value) else None
+
+
+def _is_valid(letter: Letter, value: bytes) -> bool:
+    """Whether whoever reads the letter's topic would take this value now."""
+    topic = letter.place.topic
+    if topic in CHANGES:
+        return not isinstance(decode_change(topic, letter.key, value), tuple)
+    return topic in SOURCES and explain(topic, value) is None
 
 
 class _Sender:

@@ -150,23 +150,19 @@ _OF_KIND: Final[dict[Kind, tuple[msgspec.json.Decoder[Any], str]]] = {
 
 def _amount(raw: bytes, logical: Logical) -> int:
     value: int | None = None
-    if raw[:1] == b"{":
-        value = _of_variable(raw)
-    elif raw[:1] == b'"' and logical.name == _DECIMAL:
-        value = _of_base64(_TEXT.decode(raw), logical.scale)
-    elif logical.name != _VARIABLE:
-        value = amount_e4(raw)
+    try:
+        if raw[:1] == b"{":
+            number = _VARIABLE_SCALE.decode(raw)
+            value = _of_base64(number.value, number.scale)
+        elif raw[:1] == b'"' and logical.name == _DECIMAL:
+            value = _of_base64(_TEXT.decode(raw), logical.scale)
+        elif logical.name != _VARIABLE:
+            value = amount_e4(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = None
     if value is None:
         raise Unreadable(_BAD_AMOUNT)
     return value
-
-
-def _of_variable(raw: bytes) -> int | None:
-    try:
-        number = _VARIABLE_SCALE.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return _of_base64(number.value, number.scale)
 
 
 def _of_base64(text: str, scale: int | None) -> int | None:

@@ -11,6 +11,7 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -266,6 +267,8 @@ def record(directory: Path, modes: list[str]) -> tuple[list[Message], str]:
 
 def main() -> None:
     """Record all modes, or those named."""
+    # Servers are stopped on the way out, also where somebody ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if lacks := missing():
         raise SystemExit(f"skipped: there is no {lacks} on this machine")
     with tempfile.TemporaryDirectory(prefix="streamproc-cdc-") as folder:

@@ -11,6 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from typer.testing import CliRunner
 
+from schemas.topics import CDC_USERS
 from streamproc.cli.main import build_app
 from streamproc.clock import monotonic, now_ms
 from streamproc.config import Settings, load_settings
@@ -18,6 +19,7 @@ from streamproc.deadletters.replay import SENT, STILL_INVALID, WOULD_SEND, Optio
 from streamproc.deadletters.show import mask, readable
 from streamproc.deadletters.store import BEGUN, REPLAYED, UNCONFIRMED, WAITING, DeadLetterStore, Filters, Replay
 from streamproc.kafka_topics import ensure_topics
+from tests.cdc.envelopes import encoded, envelope
 from tests.ops.archive import Archived, archive, with_clickhouse
 from tests.support.broker import Broker
 from tests.support.clickhouse import ClickHouseHandle
@@ -40,12 +42,12 @@ class Letters:
         self.filters = Filters(error=self.word)
         self.count = 0
 
-    def add(self, value: bytes, reason: str = "malformed", key: bytes = b"1") -> int:
+    def add(self, value: bytes, reason: str = "malformed", key: bytes = b"1", topic: str = USER_EVENTS) -> int:
         """Put one into the archive; its offset."""
         offset = self.count
         self.count += 1
         record = Archived(offset, now_ms(), value, key, reason, f"{self.word} at {offset}")
-        archive(self.settings, USER_EVENTS, 3, self.log_id, [record])
+        archive(self.settings, topic, 3, self.log_id, [record])
         return offset
 
     def states(self) -> dict[int, str]:
@@ -132,6 +134,14 @@ def test_replay_sends_each_letter_once(letters: Letters) -> None:
     received = _received(letters.settings, 1)
     assert [(key, got) for key, got, _ in received] == [(b"7", value)]
     assert received[0][2] == {"replayed_from": f"user-events/3/{letters.log_id}/0".encode()}
+
+
+def test_letters_of_changes_are_judged_as_changes(letters: Letters) -> None:
+    """Whoever reads their topic would take one of them now."""
+    letters.add(b'{"op": "u"}', topic=CDC_USERS)
+    letters.add(encoded(envelope("d", before={"id": 1})), topic=CDC_USERS)
+    outcomes = letters.replay(Options(dry_run=True)).letters
+    assert outcomes == {("malformed", WOULD_SEND): 1, ("malformed", STILL_INVALID): 1}
 
 
 def test_letters_that_would_come_back_stay_unless_mended_or_wanted(letters: Letters) -> None:
