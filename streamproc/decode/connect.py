@@ -49,6 +49,7 @@ _DAYS: Final = ("org.apache.kafka.connect.data.Date", "io.debezium.time.Date")
 _DAY_MS: Final = 86_400_000
 _ISO: Final = ("io.debezium.time.ZonedTimestamp", "io.debezium.time.IsoTimestamp")
 _ISO_DATE: Final = "io.debezium.time.IsoDate"
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:Z|[+-][0-9]{2}:[0-9]{2})")
 #: What Debezium writes for a long text that an update did not touch, unless the table's replica identity is full.
 _UNAVAILABLE: Final = "__debezium_unavailable_value"
 
@@ -190,10 +191,10 @@ def _time(raw: bytes, logical: Logical) -> int:
     try:
         if raw[:1] == b'"':
             text = _TEXT.decode(raw)
-            if name == _ISO_DATE:
+            if _DATE.fullmatch(text) and name in ("", _ISO_DATE):
                 # A date with the offset behind it: there is no time of day in between.
                 text = f"{text[:10]}T00:00:00{text[10:]}"
-            ms = time_ms(text) if not name or name in _ISO or name == _ISO_DATE else None
+            ms = time_ms(text) if name in ("", *_ISO, _ISO_DATE) else None
         elif name in _FINER:
             ms = _INT.decode(raw) // _FINER[name]
         elif name in _DAYS:

@@ -267,8 +267,6 @@ def record(directory: Path, modes: list[str]) -> tuple[list[Message], str]:
 
 def main() -> None:
     """Record all modes, or those named."""
-    # Servers are stopped on the way out, also where somebody ends this.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if lacks := missing():
         raise SystemExit(f"skipped: there is no {lacks} on this machine")
     with tempfile.TemporaryDirectory(prefix="streamproc-cdc-") as folder:
@@ -282,4 +280,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # Servers are stopped on the way out, also where somebody ends this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     main()

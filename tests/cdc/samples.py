@@ -67,13 +67,18 @@ def operation(message: Message) -> str:
     return "tombstone" if payload is None else str(payload.get("op") or payload.get("status") or "heartbeat")
 
 
-def newest(changes: Iterable[Change]) -> dict[int, Change]:
-    """The rows that are left, by id: for each its change of the highest position."""
+def _position(message: Message) -> int:
+    value = json.loads(message.value or "null")
+    return int(value.get("payload", value)["source"]["lsn"])
+
+
+def newest(changes: Iterable[Change], emptied: int = -1) -> dict[int, Change]:
+    """The rows that are left, by id: for each its change of the highest position, if the table was not `emptied` behind it."""
     last: dict[int, Change] = {}
     for change in changes:
         if change.id not in last or change.position >= last[change.id].position:
             last[change.id] = change
-    return {number: change for number, change in last.items() if not change.deleted}
+    return {number: change for number, change in last.items() if not change.deleted and change.position > emptied}
 
 
 def as_stored(topic: str, row: dict[str, Any]) -> tuple[Any, ...]:
@@ -98,6 +103,7 @@ def problems(messages: Sequence[Message], held: str) -> list[str]:
     state = "restarted" if messages[0].mode.endswith("-adaptive") else "stopped"
     tables = json.loads(held, parse_float=Decimal)[state]
     changes: dict[str, list[Change]] = {topic: [] for topic in ROWS}
+    emptied: dict[str, int] = {}
     unscaled = messages[0].mode.startswith("precise-plain")
     for each in messages:
         topic = each.topic if each.topic in ROWS else next(iter(ROWS))
@@ -109,11 +115,13 @@ def problems(messages: Sequence[Message], held: str) -> list[str]:
         elif kind in ROW_OPS and each.topic in ROWS:
             expected = unscaled and isinstance(found, tuple) and "monthly_budget: not an amount" in found[1]
             wrong += [] if expected else [f"{each.topic} {kind}: {found}"]
+        elif kind == "t":
+            emptied[topic] = _position(each)
         elif found is not None and each.topic != "cdc.app.signals":
             wrong.append(f"{each.topic} {kind}: {found}")
     for topic, rows in changes.items():
         table = {row["id"]: as_stored(topic, row) for row in tables[topic.rpartition(".")[2]]}
-        left = {number: change.values for number, change in newest(rows).items()}
+        left = {number: change.values for number, change in newest(rows, emptied.get(topic, -1)).items()}
         if left != table and not (unscaled and topic == CDC_USERS):
             wrong.append(f"{topic}: {left} is left, and the table held {table}")
     return wrong

@@ -142,6 +142,7 @@ def test_dates(day: datetime.date) -> None:
         assert time(days, {"type": "int32", "name": name}) == days * 86_400_000
     assert time(days) == days * 86_400_000
     assert time(f"{day}Z", {"type": "string", "name": DEBEZIUM + "IsoDate"}) == days * 86_400_000
+    assert time(f"{day}Z") == days * 86_400_000
 
 
 @pytest.mark.parametrize(
@@ -153,6 +154,8 @@ def test_dates(day: datetime.date) -> None:
         (True, ""),
         ("yesterday", ""),
         ("2026-03-01 00:00:00", ""),
+        ("2026-03-01", ""),
+        ("2026-02-30Z", ""),
         ("2026-03-01T00:00:00Z", DEBEZIUM + "MicroTimestamp"),
         (MAX_MS + 1, CONNECT + "Timestamp"),
         (50_000, CONNECT + "Date"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tests.fuzz.target import Target
-from tests.fuzz.targets import decoding, http, inside, letters, silver, sql, texts
+from tests.fuzz.targets import changes, decoding, http, inside, letters, silver, sql, texts
 from tests.fuzz.targets.planted import PLANTED
 
-_MODULES = (decoding, sql, http, texts, letters, inside, silver)
+_MODULES = (changes, decoding, sql, http, texts, letters, inside, silver)
 
 TARGETS: dict[str, Target] = {target.name: target for module in _MODULES for target in module.TARGETS}
 
