@@ -14,7 +14,7 @@ KAFKA_TESTS := tests/kafka tests/e2e tests/agents tests/ops tests/produce tests/
 	tests/embedded/test_doctor.py tests/docs/test_examples.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-kafka test-slow check bench chaos kafka lock accept-main accept-exact fuzz simulate clean
+.PHONY: dbt-docs help setup setup-dev run test test-kafka test-slow check bench chaos kafka lock accept-main accept-exact fuzz simulate clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ fuzz: $(VENV)/.dev ## fuzz what reads the inputs of others: RUNS=100000 TARGET=a
 
 kafka: $(VENV)/.run ## Apache Kafka on this machine until Ctrl-C (NODES=3, PORT=9092, DATA=dir; needs Java 17 and Maven)
 	$(BIN)/streamproc kafka $(if $(NODES),--nodes $(NODES)) $(if $(PORT),--port $(PORT)) $(if $(DATA),--data $(DATA))
+
+dbt-docs: $(VENV)/.dev ## warehouse.html: every model and column of the warehouse, and where it comes from (needs a running ClickHouse)
+	$(BIN)/streamproc warehouse docs
 
 lock: ## write the lock files anew (needs uv)
 	$(UV) pip compile --quiet --universal --python-version 3.11 --no-strip-extras --generate-hashes --no-emit-index-url --no-annotate --no-header --extra embedded -o requirements/run.lock pyproject.toml requirements/build.in

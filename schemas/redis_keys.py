@@ -50,3 +50,8 @@ def instance(prefix: str) -> str:
 def updates(prefix: str) -> str:
     """Pub/sub channel: one JSON message a changed live value."""
     return f"{prefix}updates"
+
+
+def daily(prefix: str, metric: str) -> str:
+    """Hash with the newest day's value of a daily metric."""
+    return f"{prefix}daily:{metric}"

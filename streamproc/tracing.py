@@ -121,9 +121,9 @@ class _Tracer:
 
     async def run(self) -> Trace:
         event: dict[str, Any] | None = None
-        for topic in SILVER:
+        for topic in _FIELDS:
             event = event or await self._silver(topic)
-        await self._bronze([event["place"].topic] if event else list(SILVER), event)
+        await self._bronze([event["place"].topic] if event else list(_FIELDS), event)
         await self._dead_letters()
         self._trace.found.sort(key=lambda record: (record.kafka_ms, record.place))
         if event is not None:

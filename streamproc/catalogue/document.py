@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from streamproc.catalogue.daily import DAILY_METRICS, DailyMetric
 from streamproc.catalogue.measures import MEASURES, Measure, measure_of
 from streamproc.catalogue.metrics import METRICS, WINDOWS, Metric
 
@@ -18,6 +19,13 @@ A metric is published from a *measure* (what is accumulated, in one accumulator 
 by a *formula*. Windows are half-open, aligned to UTC: {windows}. A window takes events until 10 minutes after its end,
 by the event time of the events before in the same partition. `null` is an empty text in Redis and NULL in ClickHouse.
 Where to read them: [README](../README.md#read-a-value); how events are counted: [events.md](events.md).
+"""
+
+_DAILY_HEAD: Final = """## Daily metrics
+
+`gold.daily_metrics`, a row a day from the first day with an event to the newest, computed from silver by `streamproc warehouse
+build`; the newest of each is in Redis under `sp:daily:`. What comes late changes the days that it belongs to, up to 150 days back.
+Formulas are those of the customer's document; edge cases are decided as the table says. More: [warehouse.md](warehouse.md).
 """
 
 _KINDS: Final[dict[str, str]] = {
@@ -35,8 +43,26 @@ def page() -> str:
     """The whole page as Markdown."""
     parts = [_HEAD.format(windows=", ".join(f"`{window}`" for window in WINDOWS)), "## Overview\n", _overview()]
     parts += [_metric(metric) for metric in METRICS]
-    parts += ["## Measures\n", _measures()]
+    parts += ["## Measures\n", _measures(), _DAILY_HEAD, _daily()]
     return "\n".join(parts)
+
+
+def _daily() -> str:
+    lines = ["| metric | unit | value of a day | null | from |", "| --- | --- | --- | --- | --- |"]
+    return "\n".join([*lines, *(_daily_row(metric) for metric in DAILY_METRICS)]) + "\n"
+
+
+def _daily_row(metric: DailyMetric) -> str:
+    more = [metric.meaning]
+    if metric.dimension:
+        more.append(f"also by {metric.dimension}")
+    if metric.live:
+        more.append(f"as the 1d window of `{metric.live}`")
+    if metric.monthly:
+        more.append("also by month: the value of its last day")
+    goals = (("threshold", metric.threshold), ("target", metric.target))
+    more += [f"{what} {goal}" for what, goal in goals if goal]
+    return f"| `{metric.name}` | {metric.unit} | {'; '.join(more)} | {metric.null_when} | {metric.source} |"
 
 
 def _overview() -> str:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 
 import typer
 
 from streamproc.errors import ConfigError, StreamprocError
 
 #: Modules with `register(app)`; each imports what is heavy inside its commands, so that `--help` stays fast.
-_COMMAND_MODULES = ("up", "kafka", "doctor", "worker", "migrate", "produce", "demo", "trace", "dead_letters", "schema")
+_COMMAND_MODULES = (
+    "up",
+    "kafka",
+    "doctor",
+    "worker",
+    "migrate",
+    "produce",
+    "demo",
+    "trace",
+    "dead_letters",
+    "schema",
+    "retention",
+)
 
 EXIT_FAILED = 1
 EXIT_WRONG_USE = 2
@@ -44,6 +56,9 @@ def build_app() -> typer.Typer:
 
     for name in _COMMAND_MODULES:
         importlib.import_module(f"streamproc.cli.{name}").register(app)
+    # The batch side adds its own: the stream does not know it.
+    for point in sorted(entry_points(group="streamproc.commands"), key=lambda point: point.name):
+        point.load().register(app)
     return app
 
 

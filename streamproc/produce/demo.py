@@ -1,4 +1,4 @@
-"""Demo traffic: users, videos going through their life, and their costs, drawn from a seed; time is passed in.
+"""Demo traffic: users, videos going through their life, their costs, services and payments, drawn from a seed; time is passed in.
 
 Pure: the same seed, rate and start give the same messages. Ids also depend on the start, so that two runs never share one.
 """
@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.topics import COST_EVENTS, USER_EVENTS, VIDEO_STATUS
+from schemas.topics import BILLING_EVENTS, COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS
 from streamproc.produce.demo_faults import DUPLICATE, shift_ms, spoil
+from streamproc.produce.demo_ops import billing_fields, ops_fields
 from streamproc.produce.demo_users import Sessions
 from streamproc.produce.demo_videos import Step, Video, life_of
 
@@ -29,7 +30,9 @@ _DAY: tuple[float, ...] = (
 #: Arrivals per event of the whole rate. A video brings about 3.9 statuses and 5 costs.
 _VIDEO_SHARE = 0.02
 _OVERHEAD_SHARE = 0.004
-_USER_SHARE = 1.0 - _VIDEO_SHARE * 8.9 - _OVERHEAD_SHARE
+_OPS_SHARE = 0.04
+_BILLING_SHARE = 0.004
+_USER_SHARE = 1.0 - _VIDEO_SHARE * 8.9 - _OVERHEAD_SHARE - _OPS_SHARE - _BILLING_SHARE
 
 #: Places in a run of messages that are broken for certain, so that the first minute has dead letters to look at.
 _SPOILED = frozenset({40, 180})
@@ -84,6 +87,8 @@ class DemoTraffic:
         self._plan(start_ms, self._user_acts)
         self._plan(start_ms, self._video_requested)
         self._plan(start_ms + 2_000, self._overhead_cost)
+        self._plan(start_ms + 500, self._service_tells)
+        self._plan(start_ms + 1_000, self._customer_pays)
 
     @property
     def planned(self) -> int:
@@ -149,6 +154,18 @@ class DemoTraffic:
         amount = self._rng.lognormvariate(-3.2, 0.6)
         event = self._head(at) | {"video_id": None, "component": "other", "amount_usd": f"{amount:.4f}"}
         return self._send(at, COST_EVENTS, "overhead", event | {"provider": "hosting"})
+
+    def _service_tells(self, at: float) -> list[Message]:
+        self._plan(self._next_arrival(at, _OPS_SHARE), self._service_tells)
+        queued = rfc3339(at - self._rng.expovariate(1 / 12_000))
+        event = self._head(at) | ops_fields(self._rng, rfc3339(at), queued)
+        return self._send(at, OPS_EVENTS, event["service"], event)
+
+    def _customer_pays(self, at: float) -> list[Message]:
+        self._plan(self._next_arrival(at, _BILLING_SHARE), self._customer_pays)
+        user = self._rng.randrange(1, 2_000)
+        event = self._head(at) | billing_fields(self._rng, user, rfc3339(at))
+        return self._send(at, BILLING_EVENTS, str(user), event)
 
     def _send(self, at: float, topic: str, key: str, event: Event) -> list[Message]:
         self._sent += 1

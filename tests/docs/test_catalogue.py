@@ -29,7 +29,7 @@ def test_a_metric_is_complete(metric: Metric) -> None:
     assert metric.null_when
     assert metric.frequency
     measure = measure_of(metric.measure)
-    assert metric.source == measure.topic
+    assert metric.source == ", ".join(measure.topics)
     assert metric.entity == measure.entity
     value, count, _ = FORMULAS[metric.formula](new_accumulator(measure.kind))
     assert (value is None) == (metric.null_when != "never")

@@ -83,7 +83,13 @@ def archive_differences(stack: Stack, log: list[Record], truth: Truth) -> list[s
     """What is wrong in the archive, in words."""
     wrong: list[str] = []
     bronze: dict[tuple[str, int, int], tuple[str, int]] = {}
-    tables = ("bronze.user_events", "bronze.video_status", "bronze.cost_events", "bronze.ops_events")
+    tables = (
+        "bronze.user_events",
+        "bronze.video_status",
+        "bronze.cost_events",
+        "bronze.ops_events",
+        "bronze.billing_events",
+    )
     for table in tables:
         for topic, partition, offset, error, size in stack.query(
             f"SELECT topic, partition, offset, error, length(payload) FROM {table} FINAL"

@@ -35,13 +35,13 @@ def test_an_insert_that_never_reached_silver_is_done_again(running: Stack) -> No
     stack.produce(events[:1500])
     wait_for("first part", lambda: stack.query("SELECT count() FROM silver.user_activity")[0][0] > 100)
     archive.stop()
-    views = ("user_activity_from_bronze", "video_status_from_bronze", "cost_events_from_bronze")
+    views = [f"{name}_from_bronze" for name in ("user_activity", "video_status", "cost_events", "ops_events")]
     for view in views:
         stack.query(f"DETACH TABLE silver.{view}")
     stack.produce(events[1500:])
     torn = stack.worker("archive")
     total = sum(1 for _ in stack.log_records())
-    tables = ("user_events", "video_status", "cost_events")
+    tables = ("user_events", "video_status", "cost_events", "ops_events")
     wait_for(
         "all in bronze",
         lambda: sum(stack.query(f"SELECT count() FROM bronze.{t} FINAL")[0][0] for t in tables) == total,

@@ -28,7 +28,9 @@ from tests.support.redis import start_redis
 from tests.support.server import _starter
 from tests.support.truth import Record
 
-EVENT_TOPICS = ("user-events", "video-status", "cost-events", "ops-events")
+EVENT_TOPICS = ("user-events", "video-status", "cost-events")
+#: Those of which the truths know what they lead to.
+TRUTH_TOPICS = (*EVENT_TOPICS, "ops-events", "billing-events")
 
 
 def wait_for(what: str, condition: Callable[[], Any], timeout_s: float = 30.0, pause_s: float = 0.05) -> Any:
@@ -204,7 +206,7 @@ class Stack:
 
     def log_records(self) -> list[Record]:
         """Every record of the event topics as the broker has it."""
-        return asyncio.run(read_all(self.broker.bootstrap, EVENT_TOPICS))
+        return asyncio.run(read_all(self.broker.bootstrap, TRUTH_TOPICS))
 
     def windows(self) -> dict[tuple[str, str, int, str, str], tuple[float | None, int, int]]:
         """gold.windows and gold.entities as the comparison wants them."""

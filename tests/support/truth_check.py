@@ -139,6 +139,14 @@ _REQUIRED: dict[str, dict[str, Check]] = {
     },
     "cost-events": {"component": _one_of(_COMPONENTS), "amount_usd": money_e4},
     "ops-events": {"service": _text, "kind": _one_of({"health", "queue", "api_request", "ai_call"})},
+    "billing-events": {
+        "user_id": _integer,
+        "kind": _one_of(
+            {"subscription_started", "subscription_changed", "subscription_cancelled", "payment", "refund"}
+        ),
+        "subscription_id": _text,
+        "started_at": time_ms,
+    },
 }
 _OPTIONAL: dict[str, dict[str, Check]] = {
     "user-events": {
@@ -181,6 +189,7 @@ _OPTIONAL: dict[str, dict[str, Check]] = {
         "model": _text,
         "latency_ms": _not_negative,
     },
+    "billing-events": {"plan": _text, "mrr_usd": money_e4, "amount_usd": money_e4},
 }
 _BY_STATUS: dict[str, tuple[str, ...]] = {
     "requested": (),
@@ -194,6 +203,8 @@ _BY_KIND: dict[str, tuple[str, ...]] = {
     "queue": ("queue", "queued_at", "processing_start"),
     "api_request": ("endpoint", "http_status", "response_time_ms"),
     "ai_call": ("provider", "model", "latency_ms", "ok"),
+    "payment": ("amount_usd",),
+    "refund": ("amount_usd",),
 }
 
 
@@ -209,7 +220,7 @@ def _typed(topic: str, event: Row) -> Row:
     for name in _BY_STATUS[row["status"]] if topic == "video-status" else ():
         if name not in row:
             raise Invalid(f"{name} is missing at {row['status']}")
-    for name in _BY_KIND[row["kind"]] if topic == "ops-events" else ():
+    for name in _BY_KIND.get(row["kind"], ("mrr_usd",)) if topic in ("ops-events", "billing-events") else ():
         if name not in row:
             raise Invalid(f"{name} is missing at {row['kind']}")
     return row

@@ -201,7 +201,8 @@ def test_formulas_of_nothing(name: str) -> None:
     """An empty window gives 0 for counts and sums, and null for means, ratios and percentiles."""
     kinds = {
         "count": "count", "distinct": "distinct", "mean": "sum", "money": "sum", "id_money": "id_sum",
-        "money_per_distinct": "sum_distinct", "percent": "ratio", "p50": "histogram", "p95": "histogram", "p99": "histogram",
+        "money_per_distinct": "sum_distinct", "percent": "ratio", "share": "ratio",
+        "p50": "histogram", "p95": "histogram", "p99": "histogram",
     }  # fmt: skip
     value, count, total = FORMULAS[name](TYPES[kinds[name]]())
     assert (count, total) == (0, 0)

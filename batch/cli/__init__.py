@@ -1,0 +1,1 @@
+"""Commands of the batch side; `streamproc` finds them by the entry points `streamproc.commands`."""

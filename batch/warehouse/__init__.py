@@ -1,0 +1,1 @@
+"""The warehouse: dbt models over silver, and what runs and checks them."""
