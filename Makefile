@@ -14,7 +14,7 @@ KAFKA_TESTS := tests/kafka tests/e2e tests/agents tests/ops tests/produce tests/
 	tests/embedded/test_doctor.py tests/docs/test_examples.py
 
 .DEFAULT_GOAL := help
-.PHONY: dbt-docs help setup setup-dev run test test-kafka test-slow check bench chaos kafka lock accept-main accept-exact fuzz simulate clean
+.PHONY: dbt-docs help setup setup-dev run test test-kafka test-slow check bench chaos kafka lock accept-warehouse accept-main accept-exact fuzz simulate clean
 
 help: ## show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ bench: $(VENV)/.dev ## benchmarks; the last line is one JSON object
 
 accept-exact: $(VENV)/.dev ## measure the list "What must hold" of "exact through every fault" (about three hours)
 	$(BIN)/python -m tests.accept.exact
+
+accept-warehouse: $(VENV)/.dev ## measure the list "What must hold" of the warehouse (about 15 minutes)
+	$(BIN)/python -m tests.accept.warehouse
 
 accept-main: $(VENV)/.dev ## measure the list "What must hold" of the main job
 	$(BIN)/python -m tests.accept.main
