@@ -35,8 +35,10 @@ _COMMON = {
     "share.coordinator.state.topic.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
-    # What retention deleted stays deleted when all nodes crash: by default the last minute of it comes back.
+    # What retention deleted stays deleted when all nodes crash: by default the last minute of it comes back (and all of it in
+    # a node's first half minute, before its background tasks begin).
     "log.flush.start.offset.checkpoint.interval.ms": "1000",
+    "log.initial.task.delay.ms": "1000",
     # A node that was killed is let in again only when its old session is over; with 2 s, nodes on a busy machine lost
     # theirs again and again.
     "broker.session.timeout.ms": "6000",
