@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
 from streamproc.config import Settings
-from streamproc.sinks.bronze import BronzeBatch, BronzeSink
+from streamproc.sinks.bronze import BronzeBatch
 from streamproc.sinks.clickhouse_client import ClickHouse
 from streamproc.sinks.native_block import DATETIME_MS, blobs, block, integers, texts
+from streamproc.sinks.sealing import Sealing
+from tests.sinks.support import bronze_sink, key_store
 
 T = TypeVar("T")
 
@@ -49,23 +51,26 @@ def archive(settings: Settings, topic: str, partition: int, log_id: str, records
         [record.key for record in records],
         [record.value for record in records],
         [record.error for record in records],
+        owners=[1] * len(records),
     )
     dead = [record for record in records if record.reason]
-    columns = [
-        texts("topic", [topic] * len(dead)),
-        integers("partition", "UInt32", [partition] * len(dead)),
-        texts("log_id", [log_id] * len(dead)),
-        integers("offset", "UInt64", [record.offset for record in dead]),
-        texts("error", [record.error for record in dead]),
-        texts("reason", [record.reason for record in dead]),
-        blobs("key", [record.key for record in dead]),
-        blobs("payload", [record.value for record in dead]),
-        integers("kafka_timestamp", DATETIME_MS, [record.kafka_ms for record in dead]),
-    ]
 
     async def write(clickhouse: ClickHouse) -> None:
-        await BronzeSink(clickhouse).write([batch])
+        await bronze_sink(clickhouse).write([batch])
         if dead:
+            values = [record.value for record in dead]
+            payloads = await Sealing(key_store(clickhouse)).letters([topic] * len(dead), values)
+            columns = [
+                texts("topic", [topic] * len(dead)),
+                integers("partition", "UInt32", [partition] * len(dead)),
+                texts("log_id", [log_id] * len(dead)),
+                integers("offset", "UInt64", [record.offset for record in dead]),
+                texts("error", [record.error for record in dead]),
+                texts("reason", [record.reason for record in dead]),
+                blobs("key", [record.key for record in dead]),
+                blobs("payload", payloads),
+                integers("kafka_timestamp", DATETIME_MS, [record.kafka_ms for record in dead]),
+            ]
             names = [name for name, _, _ in columns]
             await clickhouse.insert("meta.dead_letters", names, block(columns, len(dead)))
 
