@@ -35,17 +35,21 @@ def register(app: typer.Typer) -> None:
         ] = False,
         tests: Annotated[bool, typer.Option(help="Run the models' tests too.")] = True,
     ) -> None:
-        """Bring the gold tables up to date, test them, and put the newest daily metrics into Redis.
+        """Bring the gold tables up to date, test them, put the newest daily metrics into Redis, and note in meta.datasets what
+        there is.
 
         Safe to run again and to kill: a build without news writes nothing, one that was killed is done again.
         """
         from batch.warehouse import daily_redis, dbt
+        from streamproc.cli.with_clickhouse import with_clickhouse
         from streamproc.config import load_settings
+        from streamproc.datasets import refresh
 
         settings = load_settings()
         arguments = ["build" if tests else "run", *(word for name in select or [] for word in ("--select", name))]
         results = dbt.run(settings, arguments, {"everything": True} if everything else None)
         shown = daily_redis.publish(settings)
+        with_clickhouse(settings, lambda clickhouse: refresh(clickhouse, settings))
         models = sum(each.node.resource_type == "model" for each in results)
         checks = sum(each.node.resource_type == "test" for each in results)
         typer.echo(f"{models} models built, {checks} tests passed, {shown} daily metrics in Redis")

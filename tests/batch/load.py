@@ -13,9 +13,11 @@ import orjson
 from schemas.outcomes import FUTURE_LIMIT_MS
 from schemas.topics import CHANGES, SOURCES
 from streamproc.agents.archive_changes import change_batch
+from streamproc.agents.archive_role import owners_of
 from streamproc.decode import decode_batch
-from streamproc.sinks.bronze import BronzeBatch, BronzeSink
+from streamproc.sinks.bronze import BronzeBatch
 from streamproc.sinks.clickhouse_client import ClickHouse
+from tests.sinks.support import bronze_sink
 
 LOG = "month"
 _AT_ONCE = 20_000
@@ -23,7 +25,7 @@ _AT_ONCE = 20_000
 
 async def load_month(clickhouse: ClickHouse, directory: Path, begin: float = 0.0, end: float = 1.0) -> int:
     """Write the records between two shares of every topic's file; how many."""
-    sink, count = BronzeSink(clickhouse), 0
+    sink, count = bronze_sink(clickhouse), 0
     for topic in (*SOURCES, *CHANGES):
         for batch in _batches(directory, topic, begin, end):
             await sink.write([batch])
@@ -76,4 +78,5 @@ def _events(topic: str, records: list[SimpleNamespace], log_ms: np.ndarray) -> B
         [record.key or b"" for record in records],
         [record.value or b"" for record in records],
         errors if any(errors) else (),
+        owners=owners_of(topic, decoded, len(records)),
     )
