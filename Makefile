@@ -48,11 +48,12 @@ test-kafka: $(VENV)/.dev ## the same promises on Apache Kafka (needs Java 17 and
 test-slow: $(VENV)/.dev ## the slow and load tests
 	$(BIN)/python -m pytest -m slow
 
-check: $(VENV)/.dev ## format, lint, types, import direction
+check: $(VENV)/.dev ## format, lint, types, import direction, schemas against the released ones
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/streamproc schema check
 
 bench: $(VENV)/.dev ## benchmarks; the last line is one JSON object
 	$(BIN)/python -m tests.bench

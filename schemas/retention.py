@@ -74,4 +74,7 @@ RETENTION: Final[tuple[Retention, ...]] = (
     _kept("meta.build_marks", _OWN, 30),
     _kept("meta.datasets", _OWN),
     _kept("meta.schema_migrations", _OWN),
+    _kept("keys.user_keys", _PII, note="until a deletion request destroys them"),
+    _kept("keys.destroyed", _OWN, note="who was erased, and when"),
+    _kept("keys.master", _OWN, note="which master key is in force"),
 )

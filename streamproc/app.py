@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 
 from streamproc.agents.health import HealthServer
 from streamproc.agents.role import Role
+from streamproc.agents.worker_role import WorkerRole
 from streamproc.config import Settings
 from streamproc.errors import ConfigError
 from streamproc.kafka_topics import ensure_topics
@@ -16,17 +18,28 @@ from streamproc.sinks.clickhouse_client import ClickHouse
 log = get_logger("worker")
 
 ROLES = ("windows", "archive", "notify")
+INTAKE = "intake"
 
 
-def build_role(settings: Settings, name: str) -> Role:
+def roles_of(settings: Settings) -> tuple[str, ...]:
+    """The roles of `--role all`: the intake is one if there are streams to read."""
+    return (*ROLES, INTAKE) if settings.intake_streams else ROLES
+
+
+def build_role(settings: Settings, name: str) -> WorkerRole:
     """One role with its clients; nothing is connected yet. What only other roles need is not imported: a restart waits for it.
 
     Raises:
         ConfigError: the rules file or another setting cannot be used, or there is no such role.
     """
+    if name == INTAKE:
+        from streamproc.agents.intake_role import IntakeRole
+
+        return IntakeRole(settings)
+    roles: dict[str, Callable[[Settings, ClickHouse], Role]]
     roles = {"windows": _windows, "archive": _archive, "notify": _notify}
     if name not in roles:
-        raise ConfigError(f"--role {name}: allowed are {', '.join((*ROLES, 'all'))}")
+        raise ConfigError(f"--role {name}: allowed are {', '.join((*ROLES, INTAKE, 'all'))}")
     return roles[name](settings, ClickHouse.of(settings))
 
 
@@ -52,9 +65,15 @@ def _archive(settings: Settings, clickhouse: ClickHouse) -> Role:
     from streamproc.agents.archive_role import ArchiveRole
     from streamproc.sinks.bronze import BronzeSink
     from streamproc.sinks.dead_letters_store import DeadLetters
+    from streamproc.sinks.key_store import KeyStore, keys_clickhouse
     from streamproc.sinks.lost_offsets_store import LostOffsetsStore
+    from streamproc.sinks.master_key import load_master_key
+    from streamproc.sinks.sealing import Sealing
 
-    return ArchiveRole(settings, BronzeSink(clickhouse), DeadLetters(clickhouse), LostOffsetsStore(clickhouse))
+    keys = KeyStore(keys_clickhouse(settings, clickhouse), load_master_key(settings, create=True))
+    sealing = Sealing(keys)
+    bronze, letters = BronzeSink(clickhouse, sealing), DeadLetters(clickhouse, sealing)
+    return ArchiveRole(settings, bronze, letters, LostOffsetsStore(clickhouse), keys)
 
 
 def _notify(settings: Settings, clickhouse: ClickHouse) -> Role:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from base64 import b64decode
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -15,9 +16,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from schemas.topics import CHANGES, SOURCES
 from streamproc.errors import ConfigError
 
-Role = Literal["windows", "archive", "notify", "all"]
+Role = Literal["windows", "archive", "notify", "intake", "all"]
 
 
 class Settings(BaseSettings):
@@ -39,6 +41,16 @@ class Settings(BaseSettings):
     )
     slack_webhook_url: SecretStr | None = Field(
         None, description="Slack incoming webhook; none: alerts go to the log and to DATA_DIR/alerts.log"
+    )
+    keys_url: SecretStr | None = Field(
+        None,
+        description="ClickHouse for the keys of personal data, another one than the warehouse's; none: CLICKHOUSE_URL",
+    )
+    master_key: SecretStr | None = Field(
+        None, description="base64 of the 32 bytes that wrap the keys of personal data; none: MASTER_KEY_FILE"
+    )
+    master_key_file: Path | None = Field(
+        None, description="file with the same, mode 0600; none: DATA_DIR/master.key, made at first use"
     )
     alert_rules: Path | None = Field(None, description="YAML file with alert rules; none: the shipped rules")
     data_dir: Path = Field(Path("data"), description="where the embedded stack and local files live")
@@ -74,6 +86,18 @@ class Settings(BaseSettings):
         60.0, ge=5, le=3600, description="no progress with lag for this long: not live, and the process ends"
     )
 
+    intake_streams: dict[str, str] = Field(
+        default_factory=dict,
+        description="Redis Streams that the role `intake` brings to topics, without TOPIC_PREFIX: "
+        '{"sp:in:user-events": "user-events"}',
+    )
+    intake_redis_url: SecretStr | None = Field(
+        None, description="Redis that holds those streams (6.2 or later); none: REDIS_URL"
+    )
+    intake_claim_after_s: float = Field(
+        60.0, ge=1, le=86_400, description="an intake takes over what another one has held unacknowledged for this long"
+    )
+
     metrics_host: str = Field("127.0.0.1", description="address of the worker's /metrics, /live and /ready")
     metrics_port: int = Field(9464, ge=0, le=65_535, description="port of the worker's metrics; 0 picks a free one")
     log_format: Literal["console", "json"] = Field("console", description="how logs look")
@@ -86,13 +110,33 @@ class Settings(BaseSettings):
             raise ValueError("must look like kafka://host:port (several: separated by ';')")
         return value
 
-    @field_validator("redis_url", "clickhouse_url")
+    @field_validator("redis_url", "intake_redis_url", "clickhouse_url", "keys_url")
     @classmethod
-    def _url_scheme(cls, value: SecretStr, info: Any) -> SecretStr:
-        allowed = ("redis://", "rediss://", "unix://") if info.field_name == "redis_url" else ("http://", "https://")
-        if not value.get_secret_value().startswith(allowed):
+    def _url_scheme(cls, value: SecretStr | None, info: Any) -> SecretStr | None:
+        is_redis = info.field_name in ("redis_url", "intake_redis_url")
+        allowed = ("redis://", "rediss://", "unix://") if is_redis else ("http://", "https://")
+        if value is not None and not value.get_secret_value().startswith(allowed):
             raise ValueError(f"must start with one of {', '.join(allowed)}")
         return value
+
+    @field_validator("master_key")
+    @classmethod
+    def _master_key(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            length = 32 if value is None else len(b64decode(value.get_secret_value(), validate=True))
+        except ValueError:
+            length = 0
+        if length != 32:
+            raise ValueError("must be the base64 of 32 bytes (head -c 32 /dev/urandom | base64)")
+        return value
+
+    @model_validator(mode="after")
+    def _one_master_key(self) -> Settings:
+        if self.master_key is not None and self.master_key_file is not None:
+            raise ValueError(
+                "STREAMPROC_MASTER_KEY and STREAMPROC_MASTER_KEY_FILE are both set; allowed is one of them"
+            )
+        return self
 
     @field_validator("dead_letter_limits")
     @classmethod
@@ -100,6 +144,17 @@ class Settings(BaseSettings):
         for topic, share in value.items():
             if not 0 < share <= 1:
                 raise ValueError(f"the limit of {topic} is {share}; allowed: above 0 up to 1")
+        return value
+
+    @field_validator("intake_streams")
+    @classmethod
+    def _streams(cls, value: dict[str, str]) -> dict[str, str]:
+        allowed = (*SOURCES, *CHANGES)
+        for stream, topic in value.items():
+            if not stream:
+                raise ValueError("the name of a stream is empty; allowed is any other text")
+            if topic not in allowed:
+                raise ValueError(f"the topic of {stream} is {topic!r}; allowed: {', '.join(allowed)}")
         return value
 
     @classmethod
@@ -151,7 +206,7 @@ def _explain(error: ValidationError) -> str:
     lines = ["the configuration is not usable:"]
     for item in error.errors():
         name = ".".join(str(part) for part in item["loc"]) or "settings"
-        secret = "url" in name
+        secret = "url" in name or name in ("master_key", "settings")
         shown = "(not shown)" if secret else repr(item.get("input"))
         lines.append(f"  STREAMPROC_{name.upper()} = {shown}: {item['msg']}")
     return "\n".join(lines)

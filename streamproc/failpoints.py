@@ -42,6 +42,7 @@ POINTS: Final[Mapping[str, str]] = {
     "after_clickhouse": "ClickHouse has taken windows, nobody was told",
     "after_bronze": "ClickHouse has taken records of the archive, nobody was told",
     "before_alert": "alert transitions are decided and not recorded",
+    "after_intake": "Kafka has entries of a Redis Stream, Redis was not told",
     "after_slack": "a message was sent to people, its delivery is not recorded",
 }
 

@@ -57,6 +57,19 @@ PAUSED = Gauge("streamproc_paused", "1 while a topic is paused because nearly ev
 ALERTS = Gauge("streamproc_alerts", "Alert instances by state", ["state"])
 TRANSITIONS = Counter("streamproc_alert_transitions", "Alert transitions recorded", ["rule", "state"])
 DELIVERIES = Counter("streamproc_alert_deliveries", "Alert deliveries by how they ended", ["outcome"])
+INTAKE_ENTRIES = Counter("streamproc_intake_entries", "Entries taken from a Redis Stream, repeats included", ["stream"])
+INTAKE_SENT = Counter("streamproc_intake_sent", "Entries that Kafka acknowledged", ["stream", "topic"])
+INTAKE_CLAIMED = Counter("streamproc_intake_claimed", "Entries taken over from another consumer", ["stream"])
+INTAKE_TRIMMED = Counter(
+    "streamproc_intake_trimmed", "Entries handed out and gone from their stream before Kafka had them", ["stream"]
+)
+INTAKE_PENDING = Gauge(
+    "streamproc_intake_pending", "Entries handed out to any consumer and not acknowledged to Redis", ["stream"]
+)
+INTAKE_LAG = Gauge("streamproc_intake_lag_entries", "Entries of a Redis Stream not handed out yet", ["stream"])
+INTAKE_ERRORS = Counter(
+    "streamproc_intake_errors", "Failed requests of the intake, to Redis or Kafka, by reason", ["stream", "reason"]
+)
 READY = Gauge("streamproc_ready", "1 while the worker is ready")
 
 

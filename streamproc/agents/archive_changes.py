@@ -6,6 +6,7 @@ from collections.abc import Set
 from typing import Any
 
 from schemas.outcomes import DeadReason
+from schemas.personal import PERSONAL
 from streamproc.agents.messages import dead_letter
 from streamproc.agents.poison import POISON_ERROR, POISON_WORDS
 from streamproc.agents.publisher import Message
@@ -13,6 +14,7 @@ from streamproc.agents.runtime import DeadLetter
 from streamproc.config import Settings
 from streamproc.decode.changes import Changes, decode_changes
 from streamproc.failpoints import poisoned
+from streamproc.personal import NOBODY
 from streamproc.sinks.bronze import BronzeBatch
 from streamproc.sinks.silver_changes import PlacedChange
 
@@ -59,7 +61,18 @@ def change_batch(topic: str, partition: int, log_id: str, records: list[Any], po
             PlacedChange(change, partition, log_id, records[place].offset, records[place].timestamp)
             for place, change in decoded.rows
         ],
+        _owners(topic, len(records), decoded),
     )
+
+
+def _owners(topic: str, count: int, decoded: Changes) -> list[int]:
+    """Whose each of `count` records is: the user who is the row, 0 for records without a row."""
+    if topic not in PERSONAL:
+        return []
+    owners = [NOBODY] * count
+    for place, change in decoded.rows:
+        owners[place] = change.id
+    return owners
 
 
 def letters_of(settings: Settings, batch: BronzeBatch, records: list[Any], lettered: int) -> list[Message]:

@@ -48,6 +48,16 @@ class DeadLetterStore(Protocol):
         """One insert of records of the `dead-letters` topic."""
 
 
+class UserKeys(Protocol):
+    """What the archive needs of the store of users' keys, beside what sealing asks of it."""
+
+    async def open(self) -> None:
+        """See that it can be used; ConfigError if not by us."""
+
+    async def look_for_destroyed(self) -> None:
+        """Let go of keys that somebody has destroyed."""
+
+
 @dataclass(slots=True)
 class _Queue:
     """What waits for one table."""

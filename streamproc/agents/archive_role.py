@@ -4,6 +4,7 @@ on how far this is, so nothing can be acknowledged that is not there."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,8 +15,9 @@ from aiokafka import TopicPartition
 
 from schemas import internal, topics
 from schemas.outcomes import FUTURE_LIMIT_MS
+from schemas.personal import PERSONAL
 from streamproc.agents.archive_changes import change_batch, decode_change_records, letters_of
-from streamproc.agents.archive_queue import ArchiveQueues, BronzeStore, DeadLetterStore
+from streamproc.agents.archive_queue import ArchiveQueues, BronzeStore, DeadLetterStore, UserKeys
 from streamproc.agents.follow import Follower
 from streamproc.agents.log_reader import LogReader, LogReaders, log_identity, record_hash
 from streamproc.agents.losses import LossStore
@@ -25,7 +27,10 @@ from streamproc.agents.publisher import Publisher
 from streamproc.agents.role import Role
 from streamproc.clock import monotonic, now_ms
 from streamproc.config import Settings
+from streamproc.decode import Decoded
+from streamproc.errors import PermanentError, RetryableError
 from streamproc.logs import get_logger
+from streamproc.personal import NOBODY, alike
 from streamproc.sinks.bronze import BronzeBatch, Condemned, RestorePoint
 from streamproc.sinks.lost_offsets_store import NOT_ARCHIVED, LostOffsets
 from streamproc.telemetry import INVALID, LOST_OFFSETS, NEW_LOGS
@@ -36,6 +41,17 @@ log = get_logger("archive")
 _SLICE: Final = 4096
 #: What a decoded change takes in memory beside its record.
 _CHANGE_BYTES: Final = 1000
+_FORGET_S: Final = 10.0
+
+
+def owners_of(topic: str, decoded: Decoded, count: int) -> list[int]:
+    """Whose each of `count` records is: a user's id, 0 where it is not known; [] if the topic holds nothing personal."""
+    if topic not in PERSONAL:
+        return []
+    owners = np.full(count, NOBODY, dtype=np.int64)
+    owners[decoded.ok] = decoded.array("user_id")
+    found: list[int] = owners.tolist()
+    return found
 
 
 @dataclass(slots=True)
@@ -62,10 +78,16 @@ class ArchiveRole(Role):
     linger_s = 0.5
 
     def __init__(
-        self, settings: Settings, bronze: BronzeStore, dead_letters: DeadLetterStore, losses: LossStore
+        self,
+        settings: Settings,
+        bronze: BronzeStore,
+        dead_letters: DeadLetterStore,
+        losses: LossStore,
+        keys: UserKeys,
     ) -> None:
         super().__init__(settings)
         self._bronze = bronze
+        self._keys = keys
         self._losses = losses
         self._queues = ArchiveQueues(self.topics(), bronze, dead_letters, self._progressed)
         self._partitions: dict[tuple[str, int], _Partition] = {}
@@ -79,7 +101,14 @@ class ArchiveRole(Role):
         return [*topics.SOURCES, *topics.CHANGES, topics.DEAD_LETTERS]
 
     async def open(self) -> None:
-        """Start one inserting task a topic, and follow what workers find out about records."""
+        """Start one inserting task a topic, and follow what workers find out about records. Before all, see that our
+        master key is the right one: what another one sealed, nobody could read.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        await self._queues.retried("keys", self._keys.open)
+        self.tasks.start("forget destroyed keys", self._forget_destroyed())
         await self._publisher.start()
         self.tasks.start("follow poison", self._follower.run())
         for topic in self.topics():
@@ -89,6 +118,14 @@ class ArchiveRole(Role):
         """Insert what was taken, for a bounded time (what is left is read again next time)."""
         await self._queues.drained(8.0)
         await self.tasks.within(2.0, "closing the producer", self._publisher.stop())
+
+    async def _forget_destroyed(self) -> None:
+        """Also while nothing comes: a key that is destroyed must not stay in memory."""
+        while True:
+            await asyncio.sleep(_FORGET_S)
+            # What ClickHouse has to say against it is said, and counted, by those who insert.
+            with contextlib.suppress(RetryableError, PermanentError):
+                await self._keys.look_for_destroyed()
 
     def on_revoked(self) -> None:
         """Whoever waits for room gives its batch up: it is read again by the next owner."""
@@ -177,7 +214,7 @@ class ArchiveRole(Role):
             found is not None
             and found.offset == point.offset
             and found.timestamp == point.timestamp_ms
-            and (found.value or b"") == point.payload
+            and alike(point.payload, found.value or b"")
         )
 
     async def is_same_log(self, topic: str, partition: int) -> bool:
@@ -276,7 +313,7 @@ class ArchiveRole(Role):
         timestamps = [record.timestamp for record in records]
         if topic in topics.CHANGES:
             return change_batch(topic, partition, state.log_id, records, state.care.poison)
-        errors = self._errors(topic, state, timestamps, records)
+        errors, owners = self._verdicts(topic, state, timestamps, records)
         return BronzeBatch(
             topic,
             partition,
@@ -286,22 +323,27 @@ class ArchiveRole(Role):
             [record.key or b"" for record in records],
             [record.value or b"" for record in records],
             errors,
+            owners=owners,
         )
 
     @staticmethod
-    def _errors(topic: str, state: _Partition, timestamps: list[int], records: list[Any]) -> list[str]:
+    def _verdicts(
+        topic: str, state: _Partition, timestamps: list[int], records: list[Any]
+    ) -> tuple[list[str], list[int]]:
+        """What is wrong with each record (nothing at all: empty), and whose it is where that matters."""
         decoded = decode_records(topic, records, state.care.poison)
         log_ms = np.maximum.accumulate(np.maximum(np.array(timestamps, dtype=np.int64), state.log_time_ms))
         state.log_time_ms = int(log_ms[-1])
+        owners = owners_of(topic, decoded, len(records))
         ahead = decoded.array("occurred_at_ms") > log_ms[decoded.ok] + FUTURE_LIMIT_MS
         if not decoded.dead and not ahead.any():
-            return []
+            return [], owners
         errors = [""] * len(records)
         for position, reason, text in decoded.dead:
             errors[position] = f"{reason.value}: {text}"
         for i in np.flatnonzero(ahead).tolist():
             errors[int(decoded.ok[i])] = "future_event: occurred_at is more than 300 s ahead of the log's time"
-        return errors
+        return errors, owners
 
     def problem(self) -> str:
         """Not ready while ClickHouse takes nothing."""

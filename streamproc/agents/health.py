@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from streamproc.agents.fatal import die
 from streamproc.agents.faust_app import REBALANCE_TIMEOUT_S
-from streamproc.agents.role import Role
+from streamproc.agents.worker_role import WorkerRole
 from streamproc.config import Settings
 from streamproc.errors import ConfigError
 from streamproc.logs import get_logger
@@ -18,14 +18,14 @@ from streamproc.telemetry import READY
 log = get_logger("health")
 
 
-def unreadiness(role: Role) -> str:
+def unreadiness(role: WorkerRole) -> str:
     """Why the role is not ready, '' if it is."""
     if not role.ready:
         return "not assigned yet"
     return role.problem()
 
 
-def stuck(role: Role, settings: Settings) -> str:
+def stuck(role: WorkerRole, settings: Settings) -> str:
     """Why the role counts as stuck ('' if not): lag without progress, and no known reason to wait."""
     seconds = role.stuck_s()
     if seconds > settings.stuck_after_s and not role.problem():
@@ -33,7 +33,7 @@ def stuck(role: Role, settings: Settings) -> str:
     return ""
 
 
-async def outside(role: Role, settings: Settings) -> str:
+async def outside(role: WorkerRole, settings: Settings) -> str:
     """Why the role counts as left out of its group ('' if not): it was never told its partitions, not even that it has none.
 
     Without an assignment there is no lag, so `stuck` would never see it. While the broker does not answer, or for as long
@@ -53,7 +53,7 @@ async def outside(role: Role, settings: Settings) -> str:
 class HealthServer:
     """Serves the endpoints on `metrics_host:metrics_port`."""
 
-    def __init__(self, settings: Settings, role: Role) -> None:
+    def __init__(self, settings: Settings, role: WorkerRole) -> None:
         self._settings = settings
         self._role = role
         app = web.Application()

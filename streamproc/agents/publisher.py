@@ -30,20 +30,25 @@ class Message:
     cells: tuple[Cell, ...] = ()
 
 
+def make_producer(bootstrap: list[str], max_bytes: int = 32 * 1024 * 1024) -> AIOKafkaProducer:
+    """A producer with acks=all, not started; what is not acknowledged within 10 s fails."""
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        acks="all",
+        linger_ms=2,
+        max_request_size=max_bytes,
+        max_batch_size=512 * 1024,
+        request_timeout_ms=10_000,
+        retry_backoff_ms=100,
+        metadata_max_age_ms=15_000,
+    )
+
+
 class Publisher:
     """A producer with acks=all that does not give up while the process lives."""
 
     def __init__(self, bootstrap: list[str], max_bytes: int = 32 * 1024 * 1024) -> None:
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap,
-            acks="all",
-            linger_ms=2,
-            max_request_size=max_bytes,
-            max_batch_size=512 * 1024,
-            request_timeout_ms=10_000,
-            retry_backoff_ms=100,
-            metadata_max_age_ms=15_000,
-        )
+        self._producer = make_producer(bootstrap, max_bytes)
         self.failing = False
 
     async def start(self) -> None:
@@ -55,6 +60,8 @@ class Publisher:
         try:
             await self._producer.start()
         except (KafkaError, OSError) as error:
+            # Or aiokafka logs an error of its own about a producer that nobody closed.
+            await self._producer.stop()
             raise RetryableError("broker_unavailable", f"no Kafka broker answers ({type(error).__name__})") from error
 
     async def stop(self) -> None:

@@ -79,7 +79,7 @@ def list_letters(
     async def read(store: DeadLetterStore) -> tuple[list[Letter], list[Count]]:
         return await store.letters(filters, limit), await store.counts(filters)
 
-    letters, counts = _with_store(lambda _settings, store: read(store))
+    letters, counts = _with_store(lambda _settings, store: read(store), sealed=True)
     console = Console()
     if not letters:
         console.print("no dead letters match")
@@ -172,15 +172,22 @@ def replay_letters(
         raise typer.Exit(1)
 
 
-def _with_store(act: Callable[[Settings, DeadLetterStore], Awaitable[_T]]) -> _T:
+def _with_store(act: Callable[[Settings, DeadLetterStore], Awaitable[_T]], *, sealed: bool = False) -> _T:
+    """Run with a store. If payloads may stay as they are stored (`sealed`), no master key is needed."""
     from streamproc.cli.with_clickhouse import with_clickhouse
     from streamproc.config import load_settings
     from streamproc.deadletters.store import DeadLetterStore
     from streamproc.logs import setup_logs
+    from streamproc.sinks.sealing import unsealing
 
     settings = load_settings()
     setup_logs(settings.log_format, "warning")
-    return with_clickhouse(settings, lambda clickhouse: act(settings, DeadLetterStore(clickhouse)))
+    return with_clickhouse(
+        settings,
+        lambda clickhouse: act(
+            settings, DeadLetterStore(clickhouse, None if sealed else unsealing(settings, clickhouse))
+        ),
+    )
 
 
 def _filters(topic: str, error: str, since: str, event_id: str) -> Filters:

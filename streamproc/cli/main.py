@@ -22,7 +22,9 @@ _COMMAND_MODULES = (
     "trace",
     "dead_letters",
     "schema",
+    "datasets",
     "retention",
+    "personal",
 )
 
 EXIT_FAILED = 1

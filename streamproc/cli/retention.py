@@ -61,7 +61,7 @@ async def tables(clickhouse: ClickHouse) -> dict[str, tuple[frozenset[int], int]
     rows = await clickhouse.rows(
         """SELECT database || '.' || name, extract(create_table_query, ' TTL (.*?)(?: SETTINGS |$)'), ifNull(total_rows, 0)
            FROM system.tables
-           WHERE database IN ('bronze', 'silver', 'gold', 'meta') AND engine LIKE '%MergeTree' AND name NOT LIKE 'int\\_%'"""
+           WHERE database IN ('bronze', 'silver', 'gold', 'meta', 'keys') AND engine LIKE '%MergeTree' AND name NOT LIKE 'int\\_%'"""
     )
     return {name: (ttl_days(ttl), int(count)) for name, ttl, count in rows}
 

@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
         epilog="Examples:  streamproc worker --role windows  ·  STREAMPROC_BROKER_URL=kafka://k1:9092 streamproc worker --role all"
     )
     def worker(
-        role: Annotated[str, typer.Option(help="windows | archive | notify | all")] = "all",
+        role: Annotated[str, typer.Option(help="windows | archive | notify | intake | all")] = "all",
         metrics_port: Annotated[
             int | None, typer.Option(help="port of /metrics, /live and /ready; 0: a free one")
         ] = None,

@@ -9,7 +9,7 @@ import sys
 import time
 from types import FrameType
 
-from streamproc.app import ROLES
+from streamproc.app import roles_of
 from streamproc.config import Settings
 from streamproc.logs import get_logger
 
@@ -35,11 +35,12 @@ def run_all(settings: Settings) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    children = {role: _spawn(settings, number, role) for number, role in enumerate(ROLES)}
+    roles = roles_of(settings)
+    children = {role: _spawn(settings, number, role) for number, role in enumerate(roles)}
     code = 0
     while not stopping:
         time.sleep(0.2)
-        for number, role in enumerate(ROLES):
+        for number, role in enumerate(roles):
             ended = children[role].poll()
             if ended == _CONFIG_ERROR:
                 stopping, code = True, _CONFIG_ERROR

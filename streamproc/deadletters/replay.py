@@ -17,6 +17,7 @@ from typing import Any, Final
 import orjson
 from aiokafka.errors import KafkaError
 
+from schemas.keys import key_for
 from schemas.topics import CHANGES, SOURCES
 from streamproc.clock import now_ms
 from streamproc.config import Settings
@@ -33,9 +34,9 @@ from streamproc.deadletters.store import (
 )
 from streamproc.decode import explain
 from streamproc.decode.changes import decode_change
+from streamproc.personal.payload import sealed_whole
 from streamproc.produce.connect import open_producer
 from streamproc.produce.fields import with_fields
-from streamproc.produce.lines import key_for
 
 _PAGE: Final = 500
 
@@ -141,6 +142,9 @@ class _Chooser:
 
     def _value(self, letter: Letter) -> bytes | None:
         value = letter.payload
+        if sealed_whole(value) is not None:
+            # Nobody has its key any more.
+            return None
         if self._options.changes:
             value = with_fields(value, self._options.changes) or value
         return value if self._options.send_invalid or _is_valid(letter, value) else None

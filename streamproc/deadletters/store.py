@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +22,10 @@ _REPLAY_COLUMNS: Final = (
     *("topic", "partition", "log_id", "offset"),
     *("target_topic", "target_partition", "target_offset", "replayed_at", "replayed_by"),
 )
+
+
+#: Gives payloads as they came.
+Unseal = Callable[[Sequence[bytes]], Awaitable[list[bytes]]]
 
 
 class Place(NamedTuple):
@@ -134,13 +138,14 @@ _WITH_STATE: Final = f"""
 
 
 class DeadLetterStore:
-    """Reads letters and records replays.
+    """Reads letters and records replays. With `unseal` payloads are as they came, without it as they are stored.
 
     Every method raises RetryableError or PermanentError with ClickHouse's reason.
     """
 
-    def __init__(self, clickhouse: ClickHouse) -> None:
+    def __init__(self, clickhouse: ClickHouse, unseal: Unseal | None = None) -> None:
         self._clickhouse = clickhouse
+        self._unseal = unseal
 
     async def letters(self, filters: Filters, limit: int, *, newest_first: bool = True) -> list[Letter]:
         """Letters by time, or by place for going through all of them with `filters.after`."""
@@ -155,7 +160,11 @@ class DeadLetterStore:
             values | {"limit": limit},
             bytes_columns=("key", "payload", "event_id"),
         )
-        return [_letter(row) for row in rows]
+        letters = [_letter(row) for row in rows]
+        if self._unseal is None:
+            return letters
+        payloads = await self._unseal([letter.payload for letter in letters])
+        return [replace(letter, payload=payload) for letter, payload in zip(letters, payloads, strict=True)]
 
     async def counts(self, filters: Filters) -> list[Count]:
         """Numbers by topic, reason and state."""

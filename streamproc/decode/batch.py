@@ -24,6 +24,7 @@ from streamproc.decode.columns import (
 from streamproc.decode.explain import Problem, explain
 from streamproc.decode.ops_billing import billing_event_columns, ops_event_columns
 from streamproc.decode.strict import refused_before_parsing
+from streamproc.decode.versions import brought_up, has_upcasters, path_to_current, version_of
 
 #: One record that is no valid event: its position in the batch, the reason, and text that a person understands.
 Dead = tuple[int, DeadReason, str]
@@ -32,6 +33,7 @@ Dead = tuple[int, DeadReason, str]
 #: at once 0.7 M).
 CHUNK: Final = 2048
 
+_NOT_DECODED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _DECODERS: Final = {topic: msgspec.json.Decoder(struct) for topic, struct in STRUCTS.items()}
 _COLUMNS: Final[dict[str, Callable[[list[Any]], tuple[Columns, set[int]]]]] = {
     USER_EVENTS: user_event_columns,
@@ -135,12 +137,46 @@ def _parse(topic: str, values: list[bytes | None]) -> tuple[list[Any], list[int]
             for text in rest:
                 append(decode(text))
             break
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _NOT_DECODED:
             failed.append(len(events) + len(failed))
-    if not failed:
-        return events, range(len(events)), failed
     gone = set(failed)
-    return events, [position for position in range(len(texts)) if position not in gone], failed
+    rows = [row for row in range(len(texts)) if row not in gone] if failed else range(len(events))
+    if has_upcasters(topic):
+        return _with_former_versions(topic, texts, events, rows, failed)
+    return events, rows, failed
+
+
+def _with_former_versions(
+    topic: str, texts: list[bytes], events: list[Any], rows: list[int] | range, failed: list[int]
+) -> tuple[list[Any], list[int] | range, list[int]]:
+    """What `_parse` found, but records of former versions brought to the current one first, each by itself.
+
+    Such a record may have been decoded (its fields then mean something else) or not (they have other names).
+    """
+    paths = {version: path_to_current(topic, version) for version in {event.schema_version for event in events}}
+    former = (
+        {row: paths[event.schema_version] for row, event in zip(rows, events, strict=True)}
+        if any(paths.values())
+        else {}
+    )
+    for row in failed:
+        try:
+            former[row] = path_to_current(topic, version_of(texts[row]))
+        except _NOT_DECODED:
+            continue  # says no version: it stays among the failed
+    former = {row: path for row, path in former.items() if path}
+    if not former:
+        return events, rows, failed
+    found, gone = dict(zip(rows, events, strict=True)), set(failed)
+    for row, path in former.items():
+        try:
+            found[row] = _DECODERS[topic].decode(brought_up(path, texts[row]))
+            gone.discard(row)
+        except _NOT_DECODED:
+            found.pop(row, None)
+            gone.add(row)
+    kept = sorted(found)
+    return [found[row] for row in kept], kept, sorted(gone)
 
 
 def _kept(column: Column, keep: list[bool]) -> Column:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -66,6 +66,10 @@ class Change:
     def deleted(self) -> bool:
         """Whether the row is gone."""
         return self.op == "d"
+
+    def with_values(self, values: tuple[Value, ...]) -> Change:
+        """The same change with other values of its columns."""
+        return replace(self, values=values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from schemas.events import (
     REQUIRED_BY_STATUS,
     STATUSES,
     STRUCTS,
+    SUPPORTED_MAJOR,
     BillingEvent,
     CostEvent,
     Event,
@@ -28,16 +29,19 @@ from streamproc.decode.money import amount_e4
 from streamproc.decode.ops_billing import is_absent, missing_field
 from streamproc.decode.strict import MAX_DEPTH, too_deep, utf8_problem
 from streamproc.decode.times import time_ms
-from streamproc.decode.versions import is_semver, is_supported
+from streamproc.decode.versions import (
+    brought_up,
+    is_semver,
+    is_supported,
+    minor_of,
+    path_to_current,
+    version_of,
+    why_not_read,
+)
 
 Problem = tuple[DeadReason, str]
 
 
-class _Header(msgspec.Struct):
-    schema_version: str
-
-
-_HEADER: Final = msgspec.json.Decoder(_Header)
 _DECODERS: Final = {topic: msgspec.json.Decoder(struct) for topic, struct in STRUCTS.items()}
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _ALLOWED: Final = {"status": STATUSES, "component": COMPONENTS}
@@ -65,16 +69,22 @@ def explain(topic: str, value: bytes | None) -> Problem | None:
         text = f"nested deeper than {MAX_DEPTH} levels"
     if text:
         return DeadReason.MALFORMED, text
+    former = ""
     try:
-        # The version comes first: an event of another major version need not have our fields.
-        version = _HEADER.decode(value).schema_version
+        # The version comes first: an event of another version need not have our fields.
+        version = version_of(value)
         if is_semver(version) and not is_supported(version):
-            return DeadReason.UNKNOWN_VERSION, "schema_version: only major version 1 is read"
+            return DeadReason.UNKNOWN_VERSION, why_not_read(version)
+        path = path_to_current(topic, version)
+        if path:
+            # The field may have another name in the record.
+            former = f" (brought to the current version from {SUPPORTED_MAJOR}.{minor_of(version)})"
+            value = brought_up(path, value)
         event: Event = decoder.decode(value)
+        text = _problem(event)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return DeadReason.MALFORMED, in_words(error, topic)
-    text = _problem(event)
-    return (DeadReason.MALFORMED, text) if text else None
+        text = in_words(error, topic)
+    return (DeadReason.MALFORMED, text + former) if text else None
 
 
 def in_words(error: Exception, topic: str = "") -> str:

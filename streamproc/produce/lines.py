@@ -6,17 +6,17 @@ import contextlib
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import orjson
 
-from schemas.topics import COST_EVENTS, MIB, SOURCES
+from schemas.keys import key_for
+from schemas.topics import MIB, SOURCES
 from streamproc.decode import explain
 from streamproc.errors import ConfigError, PermanentError
 from streamproc.produce.demo import rfc3339
 from streamproc.produce.fields import with_fields
 
-OVERHEAD_KEY: Final = b"overhead"
 _CHUNK = 64 * 1024
 _LONGEST_LINE = 31 * MIB
 
@@ -39,16 +39,6 @@ def check_topic(topic: str) -> None:
     """
     if topic not in SOURCES:
         raise ConfigError(f"--topic {topic!r} is no event stream; there are: {', '.join(SOURCES)}")
-
-
-def key_for(topic: str, event: object) -> bytes | None:
-    """The key that contracts name: decimal text of the id, `overhead` for a cost of no single video, None if unknown."""
-    if not isinstance(event, dict):
-        return None
-    number = event.get(SOURCES[topic].key)
-    if isinstance(number, int) and not isinstance(number, bool):
-        return str(number).encode()
-    return OVERHEAD_KEY if topic == COST_EVENTS and number is None else None
 
 
 class RawLine(NamedTuple):

@@ -1,15 +1,17 @@
-"""Bronze: every record as it came, one insert a batch, and the point where the archive goes on after a restart."""
+"""Bronze: every record as it came but for sealed personal values, one insert a batch, and where the archive goes on."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from schemas.personal import PERSONAL
 from schemas.topics import BILLING_EVENTS, CHANGES, COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS
 from streamproc.sinks.clickhouse_client import ClickHouse
 from streamproc.sinks.native_block import DATETIME_MS, Column, blobs, block, integers, same_integer, same_text, texts
+from streamproc.sinks.sealing import Sealing
 from streamproc.sinks.silver_changes import CHANGE_TABLES, PlacedChange, encode_changes
 
 #: Contract topic -> bronze table.
@@ -47,7 +49,8 @@ class BronzeBatch:
     """Records of one partition of one log, in offset order; the sequences are equally long and not empty.
 
     `timestamps` are Kafka's, epoch ms; a null key or value is b"". `errors` is empty if all records are valid,
-    else one text a record ('' = valid). `changes` are the rows of silver that no view makes, of topics of changes.
+    else one text a record ('' = valid). `changes` are the rows of silver that no view makes, of topics of changes. `owners`
+    are the users whose records they are (0: nobody's, empty: all nobody's), of topics that hold personal data.
     """
 
     topic: str
@@ -59,6 +62,7 @@ class BronzeBatch:
     payloads: Sequence[bytes]
     errors: Sequence[str] = ()
     changes: Sequence[PlacedChange] = ()
+    owners: Sequence[int] = ()
 
     @property
     def token(self) -> str:
@@ -66,7 +70,7 @@ class BronzeBatch:
         return f"{self.topic}:{self.partition}:{self.log_id}:{self.offsets[0]}-{self.offsets[-1]}"
 
     def columns(self) -> tuple[Column, ...]:
-        """The columns of COLUMNS; the payloads stay the bytes they were."""
+        """The columns of COLUMNS."""
         rows = len(self.offsets)
         return (
             same_text("topic", self.topic, rows),
@@ -129,13 +133,15 @@ def _quoted(text: str) -> str:
 class BronzeSink:
     """Writes batches, and reads where to go on. The caller retries; a repeated or re-cut batch doubles nothing."""
 
-    def __init__(self, clickhouse: ClickHouse) -> None:
+    def __init__(self, clickhouse: ClickHouse, sealing: Sealing) -> None:
         self._clickhouse = clickhouse
+        self._sealing = sealing
 
     async def write(self, batches: Sequence[BronzeBatch]) -> None:
         """One insert of batches of one topic (one a partition). An insert costs the server about 50 ms of CPU whatever
         its size (three parts, two views), so few and large ones: 1,000 rows 48 us a row, 50,000 rows 7 us. Changes are
-        two inserts, repeated together: each table knows the token by itself.
+        two inserts, repeated together: each table knows the token by itself. Personal values are sealed here, so that a
+        store of keys that is away holds up nobody but this insert.
 
         Raises:
             ValueError: no batch, or batches of several topics.
@@ -149,11 +155,19 @@ class BronzeSink:
         if len(token) > _LONGEST_TOKEN:
             token = hashlib.sha256(token.encode()).hexdigest()
         topic = topics.pop()
-        await self._clickhouse.insert(TABLES[topic], COLUMNS, encode(batches), token)
-        changes = [change for batch in batches for change in batch.changes]
+        sealed = [await self._sealed(batch) for batch in batches]
+        await self._clickhouse.insert(TABLES[topic], COLUMNS, encode(sealed), token)
+        changes = [change for batch in sealed for change in batch.changes]
         if changes:
             # After bronze: whoever dies in between goes on with the last insert in bronze once more, and so inserts these.
             await self._clickhouse.insert(SILVER[topic], *encode_changes(topic, changes), token)
+
+    async def _sealed(self, batch: BronzeBatch) -> BronzeBatch:
+        if batch.topic not in PERSONAL:
+            return batch
+        payloads = await self._sealing.payloads(batch.topic, batch.payloads, batch.owners, batch.errors)
+        changes = await self._sealing.changes(batch.topic, batch.changes) if batch.changes else ()
+        return replace(batch, payloads=payloads, changes=changes)
 
     async def condemn(self, record: Condemned) -> None:
         """Mark a record that was archived already, and take it out of silver. Repeating it changes nothing.

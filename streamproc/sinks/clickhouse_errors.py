@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -138,17 +139,17 @@ def sort_clickhouse_error(error: BaseException) -> RetryableError | PermanentErr
 
 
 def _without_code(error: BaseException, detail: str) -> RetryableError | PermanentError:
-    from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError, ProgrammingError
-
     chain = list(_chain(error))
     if any(isinstance(each, TimeoutError) for each in chain) or "timed out" in detail:
         return RetryableError("timeout", "no answer in time")
-    if isinstance(error, OperationalError | OSError):
+    # Its errors exist only once it is loaded. To import it here failed where no file descriptor was left (exit code 70).
+    driver = sys.modules.get("clickhouse_connect.driver.exceptions")
+    if isinstance(error, OSError) or (driver and isinstance(error, driver.OperationalError)):
         # The driver's text repeats its URL and the stack of libraries; the innermost one says what happened.
         return RetryableError("connection", redact(str(chain[-1]))[:_LONGEST])
-    if isinstance(error, ProgrammingError):
+    if driver and isinstance(error, driver.ProgrammingError):
         return PermanentError("client_misuse", detail)
-    if isinstance(error, ClickHouseError):
+    if driver and isinstance(error, driver.ClickHouseError):
         return RetryableError(f"{UNKNOWN}_clickhouse", detail)
     return RetryableError(f"{UNKNOWN}_{type(error).__name__}", detail)
 

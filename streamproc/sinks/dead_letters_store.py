@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from streamproc.sinks.clickhouse_client import ClickHouse
 from streamproc.sinks.native_block import DATETIME_MS, blobs, block, integers, texts
+from streamproc.sinks.sealing import Sealing
 
 _COLUMNS: Final = (
     "topic",
@@ -41,10 +42,11 @@ class _Letter(NamedTuple):
 
 
 class DeadLetters:
-    """Writes dead letters. The caller retries; a repeated write changes nothing."""
+    """Writes dead letters, those that may hold personal data sealed. The caller retries; a repeated write changes nothing."""
 
-    def __init__(self, clickhouse: ClickHouse) -> None:
+    def __init__(self, clickhouse: ClickHouse, sealing: Sealing) -> None:
         self._clickhouse = clickhouse
+        self._sealing = sealing
 
     async def write(self, records: Sequence[Any]) -> None:
         """One insert of Kafka records (`topic`, `partition`, `offset`, `timestamp` in ms, `value`, `headers`).
@@ -53,18 +55,27 @@ class DeadLetters:
             RetryableError, PermanentError: with a reason; the insert may have been applied all the same.
         """
         if records:
-            await self._clickhouse.insert("meta.dead_letters", _COLUMNS, _encode([_letter(each) for each in records]))
+            letters = [_letter(each) for each in records]
+            payloads = await self._sealing.letters(
+                [letter.topic for letter in letters], [letter.payload for letter in letters]
+            )
+            sealed = [letter._replace(payload=payload) for letter, payload in zip(letters, payloads, strict=True)]
+            await self._clickhouse.insert("meta.dead_letters", _COLUMNS, _encode(sealed))
 
 
 def _letter(record: Any) -> _Letter:
-    """A record without our headers (somebody else wrote it) is kept too, under its own place on the topic."""
+    """A record without a source (somebody else wrote it, or the intake, of what never became a record) is kept too, under its
+    own place on the topic."""
     headers: dict[str, bytes] = dict(record.headers or ())
     text = {name: bytes(value or b"").decode("utf-8", "replace") for name, value in headers.items() if name != "key"}
     partition, offset = _number(text.get("partition"), _UINT32), _number(text.get("offset"), _UINT64)
     value = record.value or b""
     if not text.get("topic") or partition is None or offset is None:
         place = (record.topic, record.partition, "", record.offset)
-        return _Letter(*place, "no source in its headers", "malformed", b"", value, record.timestamp, record.timestamp)
+        error, reason, key = "no source in its headers", "malformed", b""
+        if text.get("stream"):
+            error, reason, key = text.get("error", ""), text.get("reason", ""), headers.get("key") or b""
+        return _Letter(*place, error, reason, key, value, record.timestamp, record.timestamp)
     kafka_ms = _number(text.get("kafka_timestamp"), 2**63 - 1)
     return _Letter(
         text["topic"],

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
@@ -32,16 +33,17 @@ _JSON: Final = msgspec.json.Encoder()
 _PACK: Final = msgspec.msgpack.Encoder()
 
 
-def connect(settings: Settings) -> Redis:
-    """A client with explicit timeouts and without retries of its own; it connects on first use."""
+def connect(settings: Settings, url: SecretStr | None = None, **options: Any) -> Redis:
+    """A client (of `redis_url` without another one) with explicit timeouts, without retries; it connects on first use."""
     return Redis.from_url(
-        settings.redis_url.get_secret_value(),
+        (url or settings.redis_url).get_secret_value(),
         socket_timeout=5.0,
         socket_connect_timeout=2.0,
         socket_keepalive=True,
         health_check_interval=0,
         retry=Retry(NoBackoff(), 0),
         client_name="streamproc",
+        **options,
     )
 
 

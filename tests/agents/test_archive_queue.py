@@ -13,11 +13,9 @@ from schemas import topics
 from streamproc.agents.archive_queue import MAX_BUFFERED_BYTES, ArchiveQueues
 from streamproc.config import Settings
 from streamproc.migrate import migrate
-from streamproc.sinks.bronze import BronzeSink
 from streamproc.sinks.clickhouse_client import ClickHouse
-from streamproc.sinks.dead_letters_store import DeadLetters
 from tests.agents.waiting import until
-from tests.sinks.support import batch, user_event
+from tests.sinks.support import batch, bronze_sink, dead_letters, user_event
 from tests.support.clickhouse import start_clickhouse
 from tests.support.proxy import Mode, TcpProxy, start_proxy
 
@@ -40,7 +38,7 @@ def test_after_an_outage_the_next_insert_does_not_wait_for_its_share_of_the_time
 
     async def act() -> float:
         clickhouse = ClickHouse(f"http://127.0.0.1:{proxy.port}")
-        queues = ArchiveQueues([topics.USER_EVENTS], BronzeSink(clickhouse), DeadLetters(clickhouse), lambda: None)
+        queues = ArchiveQueues([topics.USER_EVENTS], bronze_sink(clickhouse), dead_letters(clickhouse), lambda: None)
         inserting = asyncio.create_task(queues.insert_loop(topics.USER_EVENTS))
 
         async def rows() -> int:
@@ -81,7 +79,7 @@ def test_who_waits_for_room_goes_on_waiting_when_another_one_takes_it() -> None:
     clickhouse = ClickHouse("http://127.0.0.1:1")  # never asked
 
     async def act() -> None:
-        queues = ArchiveQueues([topic], BronzeSink(clickhouse), DeadLetters(clickhouse), lambda: None)
+        queues = ArchiveQueues([topic], bronze_sink(clickhouse), dead_letters(clickhouse), lambda: None)
         given_up = asyncio.Event()
         took: list[tuple[int, bool]] = []
 

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from streamproc import telemetry
-from streamproc.catalogue import document
+from streamproc.catalogue import document, grafana
 from streamproc.config import Settings
 
 ROOT: Final = Path(__file__).parents[2]
@@ -128,6 +128,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs/settings.md": settings_page(),
         ROOT / "docs/telemetry.md": telemetry_page(),
         ROOT / "deploy/settings.example.toml": settings_toml(),
+        ROOT / "deploy/grafana/dashboards/streamproc.json": grafana.dashboard_json(),
     }
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from tests.oracle.unseal import Unsealer
 from tests.support.compare import differences
 from tests.support.events import COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS
 from tests.support.stack import PATIENCE, Stack
@@ -82,7 +84,8 @@ def check_archive(stack: Stack, records: list[Record] | None = None, timeout_s: 
 def archive_differences(stack: Stack, log: list[Record], truth: Truth) -> list[str]:
     """What is wrong in the archive, in words."""
     wrong: list[str] = []
-    bronze: dict[tuple[str, int, int], tuple[str, int]] = {}
+    bronze: dict[tuple[str, int, int], tuple[str, bytes]] = {}
+    unsealer = Unsealer(stack.query)
     tables = (
         "bronze.user_events",
         "bronze.video_status",
@@ -91,17 +94,17 @@ def archive_differences(stack: Stack, log: list[Record], truth: Truth) -> list[s
         "bronze.billing_events",
     )
     for table in tables:
-        for topic, partition, offset, error, size in stack.query(
-            f"SELECT topic, partition, offset, error, length(payload) FROM {table} FINAL"
+        for topic, partition, offset, error, payload in stack.query(
+            f"SELECT topic, partition, offset, error, base64Encode(payload) FROM {table} FINAL"
         ):
             if (topic, partition, offset) in bronze:
                 wrong.append(f"{table} holds {topic}/{partition}/{offset} twice")
-            bronze[topic, partition, offset] = (error, size)
+            bronze[topic, partition, offset] = (error, unsealer.record(base64.b64decode(payload)))
     ids: dict[str, set[str]] = {topic: set() for topic in SILVER}
     for topic, partition, offset, _, value in log:
         found = bronze.pop((topic, partition, offset), None)
-        if found is None or found[1] != len(value or b""):
-            wrong.append(f"bronze of {topic}/{partition}/{offset} is {found}, wanted {len(value or b'')} bytes")
+        if found is None or found[1] != (value or b""):
+            wrong.append(f"bronze of {topic}/{partition}/{offset} is {found}, wanted {value!r}")
         elif not found[0]:
             ids[topic].add(json.loads(value or b"")["event_id"].lower())
     wrong += [f"nobody produced {place}" for place in bronze]

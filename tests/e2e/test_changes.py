@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import random
 from decimal import Decimal
@@ -11,6 +12,7 @@ from typing import Any
 from schemas.topics import CDC_CHANNELS, CDC_SUBSCRIPTIONS, CDC_USERS, CHANGES
 from tests.cdc.envelopes import encoded, envelope, precise, schema_of
 from tests.e2e.checks import Message, settle
+from tests.oracle.unseal import Unsealer
 from tests.support.stack import Stack, read_all, wait_for
 
 SILVER = {topic: "silver.cdc_" + topic.rpartition(".")[2] for topic in CHANGES}
@@ -151,8 +153,12 @@ def test_a_dead_letter_is_what_the_windows_worker_sends_of_events(running: Stack
     stack.worker("archive")
     stack.produce([(CDC_USERS, b"the key", b'{"op":"u","source":{"lsn":1,"ts_ms":1}}')])
     found = wait_for(
-        "the letter", lambda: stack.query("SELECT topic, reason, error, key, payload FROM meta.dead_letters FINAL")
+        "the letter",
+        lambda: stack.query("SELECT topic, reason, error, key, base64Encode(payload) FROM meta.dead_letters FINAL"),
     )
+    sealed = base64.b64decode(found[0][4])
+    assert sealed.startswith(b"sealed:1:0:")
+    found = [(*found[0][:4], Unsealer(stack.query).record(sealed).decode())]
     words = "after: required field is missing (op u)"
     assert found == [(CDC_USERS, "malformed", words, "the key", '{"op":"u","source":{"lsn":1,"ts_ms":1}}')]
     assert stack.query("SELECT error FROM bronze.cdc") == [(f"malformed: {words}",)]

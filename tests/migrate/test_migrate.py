@@ -76,6 +76,18 @@ def test_every_table_names_its_deduplication_window(settings: Settings) -> None:
     assert [name for name, engine in rows if "non_replicated_deduplication_window" not in engine] == []
 
 
+def test_every_column_of_silver_says_what_it_holds(settings: Settings) -> None:
+    """Null handling and text rules are read where the column is."""
+    migrate(settings)
+    rows = query(
+        settings,
+        "SELECT table, name FROM system.columns WHERE database = 'silver' AND comment = '' AND table IN"
+        " (SELECT name FROM system.tables WHERE database = 'silver' AND engine LIKE '%MergeTree')"
+        " AND default_kind != 'MATERIALIZED'",
+    )
+    assert rows == []
+
+
 def test_three_processes_at_once_apply_each_once(settings: Settings) -> None:
     env = os.environ | {"STREAMPROC_CLICKHOUSE_URL": settings.clickhouse_url.get_secret_value()}
     command = [sys.executable, "-m", "streamproc.cli.main", "migrate"]

@@ -19,6 +19,7 @@ from streamproc.deadletters.replay import SENT, STILL_INVALID, WOULD_SEND, Optio
 from streamproc.deadletters.show import mask, readable
 from streamproc.deadletters.store import BEGUN, REPLAYED, UNCONFIRMED, WAITING, DeadLetterStore, Filters, Replay
 from streamproc.kafka_topics import ensure_topics
+from streamproc.sinks.sealing import unsealing
 from tests.cdc.envelopes import encoded, envelope
 from tests.ops.archive import Archived, archive, with_clickhouse
 from tests.support.broker import Broker
@@ -29,7 +30,9 @@ T = TypeVar("T")
 
 
 def _store(settings: Settings, act: Callable[[DeadLetterStore], Awaitable[T]]) -> T:
-    return with_clickhouse(settings, lambda clickhouse: act(DeadLetterStore(clickhouse)))
+    return with_clickhouse(
+        settings, lambda clickhouse: act(DeadLetterStore(clickhouse, unsealing(settings, clickhouse)))
+    )
 
 
 class Letters:

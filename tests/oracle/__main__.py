@@ -119,6 +119,7 @@ def judge(db: duckdb.DuckDBPyConnection, args: argparse.Namespace) -> list[Findi
     if args.logs:
         findings.append(checks_run.hygiene(args.logs))
     findings += [checks_losses.check(db, clickhouse), checks_run.errors_in_words(db)]
+    findings.append(checks_run.sealed(clickhouse))
     if args.ledger:
         findings += ledger.check(db, args.only_ledger)
     return sorted(findings, key=lambda each: (len(each.invariant), each.invariant))

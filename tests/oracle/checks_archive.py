@@ -5,18 +5,25 @@ from __future__ import annotations
 import duckdb
 
 from tests.oracle.report import Finding, count, of_query
-from tests.oracle.silver import load_silver, silver_findings
+from tests.oracle.silver import load_silver, silver_findings, unsealed_functions
 from tests.oracle.stores import ClickHouse
 
 _DEAD = "('malformed', 'unknown_version', 'future_event', 'too_large')"
 _TABLES = {"user-events": "user_events", "video-status": "video_status", "cost-events": "cost_events"}
+_SEALED = "position(payload, 'sealed:1:') > 0"
+#: Only of what holds a token is the digest computed here, of what came before it was sealed.
+_AS_IT_CAME = (
+    "* EXCLUDE (sealed) REPLACE (CASE WHEN sealed = '' THEN digest ELSE digest_as_it_came(sealed) END AS digest)"
+)
 
 
 def load(db: duckdb.DuckDBPyConnection, clickhouse: ClickHouse) -> None:
     """Bronze, silver and meta.dead_letters. Payloads come as the first 8 bytes of their SHA-256."""
+    unsealed_functions(db, clickhouse)
+    place = "toString(topic) AS topic, toInt64(partition) AS part, toString(log_id) AS log_id, toInt64(offset) AS off,"
     columns = (
-        "toString(topic) AS topic, toInt64(partition) AS part, toString(log_id) AS log_id, toInt64(offset) AS off,"
-        " reinterpretAsUInt64(substring(SHA256(payload), 1, 8)) AS digest, toUInt64(CRC32(key)) AS key_crc,"
+        f"{place} reinterpretAsUInt64(substring(SHA256(payload), 1, 8)) AS digest, toUInt64(CRC32(key)) AS key_crc,"
+        f" if({_SEALED}, base64Encode(payload), '') AS sealed,"
     )
     db.execute("""
         CREATE OR REPLACE TABLE bronze (topic VARCHAR, part BIGINT, log_id VARCHAR, off BIGINT, digest UBIGINT,
@@ -28,11 +35,14 @@ def load(db: duckdb.DuckDBPyConnection, clickhouse: ClickHouse) -> None:
             f"SELECT {columns} toUnixTimestamp64Milli(kafka_timestamp) AS ts,"
             f" splitByString(': ', toValidUTF8(error))[1] AS reason FROM bronze.{table} FINAL",
         )
-        db.execute(f"INSERT INTO bronze SELECT *, '{topic}' FROM part_of_bronze; DROP TABLE part_of_bronze")
+        db.execute(f"INSERT INTO bronze SELECT {_AS_IT_CAME}, '{topic}' FROM part_of_bronze; DROP TABLE part_of_bronze")
     clickhouse.into(
         db,
-        "dead_stored",
+        "part_of_dead",
         f"SELECT {columns} toString(reason) AS reason, toValidUTF8(error) AS error FROM meta.dead_letters FINAL",
+    )
+    db.execute(
+        f"CREATE OR REPLACE TABLE dead_stored AS SELECT {_AS_IT_CAME} FROM part_of_dead; DROP TABLE part_of_dead"
     )
     _logs(db)
     load_silver(db, clickhouse)

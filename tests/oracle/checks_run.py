@@ -77,6 +77,31 @@ def hygiene(files: Sequence[Path]) -> Finding:
     return of_words("I10", "no payload, address or secret in logs", checked, wrong, f"{len(paths)} files")
 
 
+#: Where what producers put into personal fields could lie: SQL that is true of it in clear (tests/oracle/traffic.py).
+_CLEAR = "(position({0}, '203.0.113.') > 0 OR position({0}, '@example.com') > 0)"
+_PERSONAL_PLACES = (
+    ("bronze.user_events", "payload"),
+    ("silver.user_activity", "ip_address"),
+    ("silver.rejected", "payload"),
+    ("meta.dead_letters", "payload"),
+)
+
+
+def sealed(clickhouse: ClickHouse) -> Finding:
+    """No e-mail or IP address of a user lies in ClickHouse in clear."""
+    wrong: list[str] = []
+    checked = 0
+    for table, column in _PERSONAL_PLACES:
+        clear = _CLEAR.format(f"ifNull({column}, '')")
+        # What other topics hold is not personal by their contract.
+        sql = f"SELECT count(), countIf({clear}), anyIf(offset, {clear}) FROM {table} WHERE topic = 'user-events'"
+        rows, in_clear, offset = (int(each) for each in clickhouse.rows(sql)[0])
+        checked += rows
+        if in_clear:
+            wrong.append(f"{table} holds {in_clear} personal values in clear, e.g. at offset {offset}")
+    return of_words("I10", "personal values lie in ClickHouse sealed", checked, wrong)
+
+
 def errors_in_words(db: duckdb.DuckDBPyConnection) -> Finding:
     """The reasons of dead letters are for people: they quote no payload."""
     return of_query(

@@ -165,6 +165,13 @@ PLANTS = (
         " VALUES ('user-events', 0, 1, 'planted', now())",
     ),
     Plant(
+        "a personal value in clear",
+        "personal values lie in ClickHouse sealed",
+        ("silver.rejected holds 1 personal values in clear, e.g. at offset 2",),
+        "INSERT INTO silver.rejected (topic, partition, offset, reason, payload, ingested_at)"
+        " VALUES ('user-events', 0, 2, 'planted', '{\"email\":\"a.b@example.com\"}', now())",
+    ),
+    Plant(
         "a dead letter that is missing",
         _DEAD,
         (": missing", "rules: malformed"),

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
+from contextlib import suppress
+
 import duckdb
 
+from tests.oracle.log import first_8
 from tests.oracle.report import Finding, count, of_query
 from tests.oracle.stores import ClickHouse
+from tests.oracle.unseal import Unsealer
 
 _PLACE = (
     "event_id, toInt64(partition) AS part, toInt64(offset) AS off, toString(topic) AS topic,"
@@ -15,8 +21,12 @@ _PLACE = (
 
 def _crc(*fields: str) -> str:
     """ClickHouse's CRC32 of the fields as tests.oracle.rules joins them: U+001F between, U+0000 for null."""
+    return f"toUInt64(CRC32({_joined(*fields)})) AS text"
+
+
+def _joined(*fields: str) -> str:
     texts = ", char(31), ".join(f"ifNull(toString({field}), char(0))" for field in fields)
-    return f"toUInt64(CRC32(concat({texts}))) AS text"
+    return f"concat({texts}, '')"
 
 
 def _ms(name: str) -> str:
@@ -27,8 +37,9 @@ def _ms(name: str) -> str:
 _SELECTS = {
     "user-events": (
         "silver.user_activity",
-        "user_id, toString(activity_type) AS kind, response_time_ms AS number, "
-        + _crc("schema_version", "resource_type", "resource_id", "session_id", "ip_address", "user_agent"),
+        "user_id, toString(activity_type) AS kind, response_time_ms AS number, ifNull(ip_address, char(0)) AS address, "
+        + f"{_joined('schema_version', 'resource_type', 'resource_id', 'session_id')} AS before,"
+        + f" {_joined('user_agent')} AS after",
     ),
     "video-status": (
         "silver.video_status",
@@ -49,10 +60,30 @@ def _table(topic: str) -> str:
     return "silver_" + topic.replace("-", "_")
 
 
+def unsealed_functions(db: duckdb.DuckDBPyConnection, clickhouse: ClickHouse) -> None:
+    """SQL functions of DuckDB that compute of sealed values what `rec` holds of the values as they came."""
+    unseal = Unsealer(clickhouse.rows)
+
+    def digest(payload: str) -> int:
+        return first_8(unseal.record(base64.b64decode(payload)))
+
+    def crc(before: str, address: str, after: str) -> int:
+        address = unseal.text(address, "ip_address") or ""
+        return zlib.crc32("\x1f".join((before, address, after)).encode())
+
+    for name, function, kinds in (("digest_as_it_came", digest, 1), ("crc_as_it_came", crc, 3)):
+        with suppress(duckdb.InvalidInputException):
+            db.remove_function(name)
+        db.create_function(name, function, ["VARCHAR"] * kinds, "UBIGINT")
+
+
 def load_silver(db: duckdb.DuckDBPyConnection, clickhouse: ClickHouse) -> None:
     """The silver tables, and the number of rows that the views could not cast."""
     for topic, (table, columns) in _SELECTS.items():
         clickhouse.into(db, _table(topic), f"SELECT {_PLACE}, {columns} FROM {table} FINAL")
+    db.execute("""
+        CREATE OR REPLACE TABLE silver_user_events AS
+        SELECT * EXCLUDE (before, address, after), crc_as_it_came(before, address, after) AS text FROM silver_user_events""")
     clickhouse.into(
         db,
         "rejected",

@@ -7,8 +7,9 @@ import json
 
 import pytest
 
+from schemas.keys import key_for
 from streamproc.errors import ConfigError
-from streamproc.produce.lines import RawLine, check_topic, freshened, key_for, line_batches, read_line
+from streamproc.produce.lines import RawLine, check_topic, freshened, line_batches, read_line
 from tests.support.events import (
     COST_EVENTS,
     USER_EVENTS,
@@ -43,7 +44,9 @@ def test_a_slow_pipe_is_not_held_back() -> None:
 
 
 def test_keys_are_those_of_the_contracts() -> None:
-    """Decimal text of user_id or video_id; overhead for a cost of no video; none where nothing can be said."""
+    """Decimal text of user_id or video_id; overhead for a cost of no video; a service; none where nothing can be said."""
+    assert key_for("ops-events", {"service": "script-writer"}) == b"script-writer"
+    assert key_for(USER_EVENTS, {"user_id": "42"}) is None
     assert key_for(USER_EVENTS, {"user_id": 42}) == b"42"
     assert key_for(VIDEO_STATUS, {"video_id": 7, "user_id": 1}) == b"7"
     assert key_for(COST_EVENTS, {"video_id": 7}) == b"7"

@@ -9,9 +9,8 @@ from typing import Any, Final
 from schemas.events import BILLING_KINDS, OPS_KINDS, STATUSES
 from schemas.topics import BILLING_EVENTS, COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS
 from streamproc.decode import Decoded, decode_batch
-from streamproc.sinks.bronze import BronzeSink
 from streamproc.sinks.clickhouse_client import ClickHouse
-from tests.sinks.support import batch
+from tests.sinks.support import batch, bronze_sink
 
 TABLES: Final = {
     USER_EVENTS: "silver.user_activity",
@@ -95,7 +94,7 @@ async def stored(clickhouse: ClickHouse, log_id: str, topic: str, values: list[b
     for position, reason, text in decode_batch(topic, values).dead:
         errors[position] = f"{reason}: {text}"
     payloads = [value or b"" for value in values]
-    await BronzeSink(clickhouse).write([batch(log_id, list(range(len(values))), payloads, topic, tuple(errors))])
+    await bronze_sink(clickhouse).write([batch(log_id, list(range(len(values))), payloads, topic, tuple(errors))])
     columns = ", ".join((*_HEAD.values(), *_COLUMNS[topic].values()))
     rows = await clickhouse.rows(
         f"SELECT offset, {columns} FROM {TABLES[topic]} WHERE log_id = '{log_id}' ORDER BY offset"

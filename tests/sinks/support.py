@@ -8,9 +8,15 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import tests.support  # noqa: F401 (sets the master key, also where no test runs: fuzzing)
 from schemas.results import Cell, MetricValue
-from streamproc.sinks.bronze import BronzeBatch
+from streamproc.config import Settings
+from streamproc.sinks.bronze import BronzeBatch, BronzeSink
 from streamproc.sinks.clickhouse_client import ClickHouse
+from streamproc.sinks.dead_letters_store import DeadLetters
+from streamproc.sinks.key_store import KeyStore
+from streamproc.sinks.master_key import load_master_key
+from streamproc.sinks.sealing import Sealing
 
 T = TypeVar("T")
 
@@ -47,11 +53,12 @@ def user_event(number: int, **fields: Any) -> dict[str, Any]:
 def batch(
     log_id: str, offsets: list[int], payloads: list[Any], topic: str = "user-events", errors: tuple[str, ...] = ()
 ) -> BronzeBatch:
-    """A batch of partition 0; dictionaries become JSON."""
+    """A batch of partition 0; dictionaries become JSON. All are user 7's unless they say whose, also what is no event."""
     encoded = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in payloads]
-    return BronzeBatch(
-        topic, 0, log_id, offsets, [START + offset for offset in offsets], [b"k"] * len(offsets), encoded, errors
-    )
+    users = [each.get("user_id") if isinstance(each, dict) else None for each in payloads]
+    owners = [user if isinstance(user, int) and user < 2**63 else 7 for user in users]
+    times = [START + offset for offset in offsets]
+    return BronzeBatch(topic, 0, log_id, offsets, times, [b"k"] * len(offsets), encoded, errors, owners=owners)
 
 
 def cell(measure: str, version: int, data: bytes = b"x", source: str = "t/0/log", **fields: Any) -> Cell:
@@ -81,3 +88,22 @@ def value(metric: str, version: int, number: float | None = 1.0, start_ms: int =
         version=version,
         **known,
     )
+
+
+MASTER = load_master_key(Settings())
+"""All tests that share a server share its master key (tests/support/__init__.py)."""
+
+
+def key_store(clickhouse: ClickHouse, **options: Any) -> KeyStore:
+    """The store of users' keys on a server that tests share."""
+    return KeyStore(clickhouse, MASTER, **options)
+
+
+def bronze_sink(clickhouse: ClickHouse) -> BronzeSink:
+    """Bronze as the archive worker writes it."""
+    return BronzeSink(clickhouse, Sealing(key_store(clickhouse)))
+
+
+def dead_letters(clickhouse: ClickHouse) -> DeadLetters:
+    """meta.dead_letters as the archive worker writes it."""
+    return DeadLetters(clickhouse, Sealing(key_store(clickhouse)))

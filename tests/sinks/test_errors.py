@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import errno
+import sys
 
 import aiohttp
 import pytest
@@ -87,6 +89,16 @@ def test_transport_errors() -> None:
         (PermanentError, "client_misuse"),
     ]
     assert str(reasons[0]) == "connection: [Errno 111] Connection refused"
+
+
+def test_an_error_before_the_driver_is_loaded_is_sorted_without_loading_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a free file descriptor nothing can be imported, and connecting fails for the same reason."""
+    monkeypatch.delitem(sys.modules, "clickhouse_connect.driver.exceptions")
+    monkeypatch.setattr(sys, "meta_path", [])
+    full = OSError(errno.EMFILE, "Too many open files")
+    for error, reason in ((full, "connection"), (ImportError("no module"), "unknown_ImportError")):
+        found = sort_clickhouse_error(error)
+        assert isinstance(found, RetryableError) and found.reason == reason
 
 
 def test_texts_show_no_url_and_no_password() -> None:

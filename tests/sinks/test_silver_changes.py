@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 from schemas.topics import CDC_CHANNELS, CDC_SUBSCRIPTIONS, CDC_USERS
 from streamproc.agents.archive_changes import change_batch
-from streamproc.sinks.bronze import BronzeBatch, BronzeSink, Condemned
+from streamproc.sinks.bronze import BronzeBatch, Condemned
 from streamproc.sinks.clickhouse_client import ClickHouse
 from tests.cdc.envelopes import encoded, envelope
-from tests.sinks.support import START, with_clickhouse
+from tests.oracle.unseal import Unsealer
+from tests.sinks.support import START, bronze_sink, with_clickhouse
 from tests.support.clickhouse import ClickHouseHandle
 
 
@@ -44,7 +45,7 @@ def batch(log_id: str, first: int, values: list[bytes | None], topic: str = CDC_
 def write(url: str, *groups: list[BronzeBatch]) -> None:
     async def act(clickhouse: ClickHouse) -> None:
         for group in groups:
-            await BronzeSink(clickhouse).write(group)
+            await bronze_sink(clickhouse).write(group)
 
     with_clickhouse(url, act)
 
@@ -64,6 +65,9 @@ def test_every_type_arrives_as_decoded(clickhouse_server: ClickHouseHandle, name
                    snapshot, topic, partition, offset, toUnixTimestamp64Milli(kafka_timestamp), ingested_at > '2020-01-01'
             FROM silver.cdc_users FINAL WHERE log_id = '{name}'""",
     )
+    unsealer = Unsealer(lambda sql: rows(url, sql))
+    assert all(str(token).startswith(f"sealed:1:{largest}:") for token in found[0][1:3])
+    found = [(row[0], unsealer.text(row[1], "email"), unsealer.text(row[2], "username"), *row[3:]) for row in found]
     row = (largest, f"{largest}@example.org", 'ü "😀"\\\0', "pro", 5, None, 0, 1_767_225_600_123, None, "u", False)
     assert found == [(*row, largest, False, CDC_USERS, 0, 0, START, True)]
     channel = {"id": 1, "user_id": 2, "channel_name": "c", "is_active": True, "auto_publish": False}
@@ -117,7 +121,7 @@ def test_topics_of_one_table_do_not_take_each_others_tokens(clickhouse_server: C
     assert found == [(CDC_CHANNELS,), (CDC_SUBSCRIPTIONS,), (CDC_USERS,)]
 
     async def points(clickhouse: ClickHouse) -> list[int]:
-        sink = BronzeSink(clickhouse)
+        sink = bronze_sink(clickhouse)
         await sink.write([batch(name + "x", 50, [user(1, 60_000), None])])
         return [point.offset for point in await sink.restore_points(CDC_CHANNELS, 0) if point.log_id.startswith(name)]
 
@@ -143,7 +147,10 @@ def test_a_change_delivered_again_is_one_row_and_position_is_the_order(
         (20, "r", False, 3),
         (30, "d", True, 4),
     ]
-    assert [row[1] for row in found[:3]] == ["old", "new", "new"]
+    unsealer = Unsealer(lambda sql: rows(clickhouse_server.url, sql))
+    assert [unsealer.text(row[1], "username") for row in found[:3]] == ["old", "new", "new"]
+    # An unchanged value has an unchanged token: it makes no version of its own in gold.
+    assert found[0][1] != found[1][1] == found[2][1]
 
 
 def test_a_change_where_a_snapshot_began_is_newer_than_what_the_snapshot_read(
@@ -153,14 +160,15 @@ def test_a_change_where_a_snapshot_began_is_newer_than_what_the_snapshot_read(
     read, changed = user(base, base, "r", username="read"), user(base, base, username="changed")
     write(clickhouse_server.url, [batch(name, 0, [read])], [batch(name, 1, [changed])], [batch(name, 2, [read])])
     sql = f"SELECT username FROM silver.cdc_users FINAL WHERE id = {base}"
-    assert rows(clickhouse_server.url, sql) == [("changed",)]
+    unsealer = Unsealer(lambda sql: rows(clickhouse_server.url, sql))
+    assert [unsealer.text(row[0], "username") for row in rows(clickhouse_server.url, sql)] == ["changed"]
 
 
 def test_a_condemned_change_leaves_silver(clickhouse_server: ClickHouseHandle, name: str) -> None:
     base = int(name[1:]) * 1000
 
     async def act(clickhouse: ClickHouse) -> None:
-        sink = BronzeSink(clickhouse)
+        sink = bronze_sink(clickhouse)
         await sink.write([batch(name, 0, [user(base, base), user(base, base + 1)])])
         await sink.condemn(Condemned(CDC_USERS, 0, name, 0, "crashes_decoder: why"))
 

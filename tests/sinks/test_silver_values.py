@@ -12,9 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamproc.sinks.bronze import BronzeSink
 from streamproc.sinks.clickhouse_client import ClickHouse
-from tests.sinks.support import batch, user_event, with_clickhouse
+from tests.sinks.support import batch, bronze_sink, user_event, with_clickhouse
 from tests.support.clickhouse import ClickHouseHandle
 
 UTC = datetime.UTC
@@ -28,7 +27,7 @@ def cost_payload(number: int, amount: str) -> bytes:
 
 def stored(url: str, log_id: str, topic: str, table: str, columns: str, payloads: list[Any]) -> list[tuple[Any, ...]]:
     async def act(clickhouse: ClickHouse) -> list[tuple[Any, ...]]:
-        await BronzeSink(clickhouse).write([batch(log_id, list(range(len(payloads))), payloads, topic)])
+        await bronze_sink(clickhouse).write([batch(log_id, list(range(len(payloads))), payloads, topic)])
         return await clickhouse.rows(f"SELECT {columns} FROM {table} FINAL WHERE log_id = '{log_id}' ORDER BY offset")
 
     return with_clickhouse(url, act)

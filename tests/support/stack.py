@@ -244,6 +244,12 @@ async def produce(bootstrap: str, messages: Iterable[tuple[str, bytes | None, by
 
 
 async def read_all(bootstrap: str, topics: Iterable[str]) -> list[Record]:
+    """Every committed record of these topics, as the truths want them."""
+    found = await read_raw(bootstrap, topics)
+    return [Record(r.topic, r.partition, r.offset, r.timestamp, r.value) for r in found]
+
+
+async def read_raw(bootstrap: str, topics: Iterable[str]) -> list[Any]:
     """Every committed record of these topics, read with plain aiokafka from the beginning to the end."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
@@ -258,11 +264,11 @@ async def read_all(bootstrap: str, topics: Iterable[str]) -> list[Record]:
         tps = [TopicPartition(t, p) for t in topics for p in sorted(consumer.partitions_for_topic(t) or ())]
         consumer.assign(tps)
         await consumer.seek_to_beginning(*tps)
-        records: list[Record] = []
+        records: list[Any] = []
         done: set[TopicPartition] = set()
         while len(done) < len(tps):
-            for tp, batch in (await consumer.getmany(timeout_ms=300)).items():
-                records += [Record(tp.topic, tp.partition, r.offset, r.timestamp, r.value) for r in batch]
+            for batch in (await consumer.getmany(timeout_ms=300)).values():
+                records += batch
             for tp in tps:
                 mark = consumer.highwater(tp)
                 if mark is not None and await consumer.position(tp) >= mark:

@@ -94,8 +94,9 @@ def _columns(records: Iterable[Record]) -> dict[str, np.ndarray[Any, Any]]:
     return arrays
 
 
-def compute(records: Iterable[Record]) -> Truth:
-    """Apply the rules to a log; records of a partition may come in any order, `offset` says theirs."""
+def compute(records: Iterable[Record], *, late_too: bool = False) -> Truth:
+    """Apply the rules to a log; records of a partition may come in any order, `offset` says theirs. With `late_too` windows
+    hold what came too late as well, as they do once the day is reconciled."""
     columns = _columns(records)
     with duckdb.connect(":memory:") as db:
         db.execute("SET TimeZone = 'UTC'")
@@ -108,7 +109,8 @@ def compute(records: Iterable[Record]) -> Truth:
             "CREATE TABLE rec AS SELECT topic::VARCHAR AS topic, reason::VARCHAR AS reason, part, off, kafka_ms,"
             f" {nullable} FROM incoming"
         )
-        db.execute(_SQL.read_text())
+        sql = _SQL.read_text()
+        db.execute(sql.replace("FROM sized WHERE NOT is_late;", "FROM sized;") if late_too else sql)
 
         def pairs(sql: str) -> list[tuple[Any, ...]]:
             return db.execute(sql).fetchall()

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from tests.oracle.unseal import Unsealer
 from tests.warehouse.clickhouse import ClickHouse, ReadError
 from tests.warehouse.columns import GOLD, Key, Rows, Table
 from tests.warehouse.month_write import iso
 from tests.warehouse.truth import Truth, compute
 
-#: Columns that may be stored encrypted.
+#: Columns that are stored sealed, and compared as they came.
 PRIVATE: Final = ("email", "username", "ip_address")
 SILVER: Final = {
     "user-events": "user_activity",
@@ -126,11 +127,21 @@ def _tables(truth: Truth, options: Options) -> Iterable[tuple[str, Table, Rows]]
         )
 
 
+def _in_clear(unsealer: Unsealer, columns: list[str], rows: Iterable[tuple[Any, ...]]) -> Iterable[tuple[Any, ...]]:
+    """The same rows with what is sealed as it came."""
+    private = {place: column for place, column in enumerate(columns) if column in PRIVATE}
+    for row in rows:
+        yield tuple(
+            unsealer.text(value, private[place]) if place in private else value for place, value in enumerate(row)
+        )
+
+
 def compare(url: str, truth: Truth, options: Options | None = None) -> list[str]:
     """All differences in words; [] if ClickHouse holds what the truth says. A table that cannot be read is one."""
     options = options or Options()
     server = ClickHouse(url)
     left_out = (() if options.private else PRIVATE) + (() if options.kafka_time else ("kafka_timestamp",))
+    unsealer = Unsealer(server.rows)
     wrong: list[str] = []
     for name, table, due in _tables(truth, options):
         if options.only and name not in options.only:
@@ -140,7 +151,7 @@ def compare(url: str, truth: Truth, options: Options | None = None) -> list[str]
             if final is None:
                 final = server.merges(*name.split("."))
             columns = table.keys | {column: kind for column, kind in table.columns.items() if column not in left_out}
-            found = server.typed(name, columns, final)
+            found = _in_clear(unsealer, list(columns), server.typed(name, columns, final))
             wrong += differences(name, table, found, due, options.limit, left_out)
         except ReadError as error:
             wrong.append(f"{name} cannot be read: {error}")
@@ -154,7 +165,7 @@ def main() -> int:
     parser.add_argument("--month", required=True, type=Path, help="the directory that tests.warehouse.month wrote")
     parser.add_argument("--only", nargs="*", default=(), metavar="gold.TABLE")
     parser.add_argument("--no-final", nargs="*", default=(), metavar="gold.TABLE", help="read these without FINAL")
-    parser.add_argument("--no-private", action="store_true", help="leave out what may be encrypted")
+    parser.add_argument("--no-private", action="store_true", help="leave out what is sealed")
     parser.add_argument("--no-kafka-time", action="store_true", help="the broker sets its own timestamps")
     parser.add_argument("--cdc", nargs=2, metavar=("ID", "POSITION"), help="columns of silver's CDC tables")
     given = parser.parse_args()

@@ -11,11 +11,11 @@ from typing import Any, Final
 import msgspec
 import orjson
 
+from schemas.keys import key_for
 from schemas.topics import SOURCES
 from streamproc.deadletters.replay import Options, Outcome, _Chooser
 from streamproc.deadletters.show import readable
 from streamproc.deadletters.store import WAITING, Letter, Place
-from streamproc.produce.lines import key_for
 from streamproc.sinks.dead_letters_store import _encode, _letter
 from tests.fuzz.jsonish import TOPICS, nested, record
 from tests.fuzz.mutate import NASTY, mutated
