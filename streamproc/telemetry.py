@@ -25,7 +25,11 @@ STALE_BATCHES = Counter(
     "streamproc_stale_batches", "Partitions' records of a fetch that were passed over: fetched before a seek", ["topic"]
 )
 NEW_LOGS = Counter("streamproc_new_logs", "Times a partition's log turned out to be a new one", ["topic"])
-LAG = Gauge("streamproc_lag_records", "Records in the log after the last one applied", ["topic", "partition"])
+LAG = Gauge(
+    "streamproc_lag_records",
+    "Records in the log after the last one applied (archive: stored in ClickHouse)",
+    ["topic", "partition"],
+)
 WATERMARK_AGE = Gauge(
     "streamproc_watermark_age_seconds", "Wall clock minus the highest accepted event time", ["topic", "partition"]
 )

@@ -31,8 +31,8 @@ MAX_INTERVAL_S: Final = 10.0
 class BronzeStore(Protocol):
     """What the archive needs of ClickHouse for events."""
 
-    async def write(self, batches: Sequence[BronzeBatch]) -> None:
-        """One insert of batches of one topic."""
+    async def write(self, batches: Sequence[BronzeBatch]) -> float:
+        """One insert of batches of one topic; returns the seconds that the server spent on it."""
 
     async def condemn(self, record: Condemned) -> None:
         """Mark a record that is archived already, and take it out of silver."""
@@ -63,6 +63,8 @@ class _Queue:
     """What waits for one table."""
 
     batches: list[tuple[Any, int]] = field(default_factory=list)
+    #: What was taken out of `batches` and is being inserted.
+    inserting: list[Any] = field(default_factory=list)
     size: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -103,6 +105,18 @@ class ArchiveQueues:
         queue.wake.set()
         self._measure_room()
 
+    def oldest_waiting(self) -> dict[tuple[str, int], int]:
+        """By (topic, partition): the first offset that was put and is not in ClickHouse yet."""
+        oldest: dict[tuple[str, int], int] = {}
+        for topic, queue in self._queues.items():
+            for item in [*queue.inserting, *(item for item, _ in queue.batches)]:
+                if isinstance(item, BronzeBatch):
+                    oldest.setdefault((topic, item.partition), item.offsets[0])
+                elif not isinstance(item, Condemned):
+                    for record in item:
+                        oldest.setdefault((topic, record.partition), record.offset)
+        return oldest
+
     async def wait_for_room(self, given_up: asyncio.Event) -> bool:
         """False if `given_up` was set before there was room."""
         # Several agents wait: another one can have taken the room before this one gets its turn.
@@ -131,6 +145,7 @@ class ArchiveQueues:
             queue.wake.clear()
             while queue.batches:
                 items, size = self._take(queue)
+                queue.inserting = items
                 if topic == topics.DEAD_LETTERS:
                     records = [record for item in items for record in item]
                     _, spent = await self._timed(topic, self._dead_letters.write, records)
@@ -139,10 +154,11 @@ class ArchiveQueues:
                     _, spent = await self._timed(topic, self._bronze.condemn, items[0])
                     count = 0
                 else:
-                    _, spent = await self._timed(topic, self._bronze.write, items)
+                    spent, _ = await self._timed(topic, self._bronze.write, items)
                     count = sum(len(item.offsets) for item in items)
                 passing("after_bronze")
                 ARCHIVED.labels(topic).inc(count)
+                queue.inserting = []
                 queue.size -= size
                 self._measure_room()
                 self._on_progress()

@@ -354,10 +354,12 @@ class ArchiveRole(Role):
         self.progressed_at_s = monotonic()
 
     def lag(self) -> dict[tuple[str, int], int]:
-        """Records after the last one taken."""
+        """Records after the last one that is in ClickHouse."""
         lags: dict[tuple[str, int], int] = {}
+        waiting = self._queues.oldest_waiting()
         for (topic, partition), state in self._partitions.items():
-            lag = self.behind(topic, partition, state.next_offset)
+            stored = waiting.get((topic, partition), state.next_offset)
+            lag = self.behind(topic, partition, stored)
             if lag is not None:
                 lags[topic, partition] = lag
         return lags

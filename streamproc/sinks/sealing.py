@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Final
 
 from schemas.changes import ROWS
@@ -28,6 +28,10 @@ class Sealing:
         self.keys = keys
         self._sealer = Sealer()
         keys.on_destroyed = self._sealer.forget
+
+    async def hold(self, owners: Collection[int]) -> None:
+        """Have the keys of all these users at hand, those of new ones made: what is sealed next asks for none of them."""
+        await self.keys.keys_for(owners)
 
     async def payloads(
         self, topic: str, payloads: Sequence[bytes], owners: Sequence[int], errors: Sequence[str]

@@ -58,9 +58,11 @@ def test_after_an_outage_the_next_insert_does_not_wait_for_its_share_of_the_time
             deadline = time.monotonic() + AWAY_S
             while time.monotonic() < deadline:
                 assert queues.failing
+                assert queues.oldest_waiting() == {(topics.USER_EVENTS, 0): 0}, "what is taken is not stored"
                 await asyncio.sleep(0.1)
             proxy.set(Mode.PASS)
             await stored(1)
+            await until(lambda: not queues.oldest_waiting(), 20)
             queues.put(topics.USER_EVENTS, batch("log", [1], [user_event(2)]), 100)
             began = time.monotonic()
             await stored(2)

@@ -99,7 +99,7 @@ def test_the_whole_stack(options: StackOptions, runs: list[Up], tmp_path: Path) 
     text = up.text()
     sent = int(re.findall(r"demo traffic ends .* sent=(\d+)", text)[0])
     taken = int(re.search(r"events taken +([\d,]+)", text).group(1).replace(",", ""))  # type: ignore[union-attr]  # there
-    assert taken == sent + 1, "what was sent, and the reader's own event"
+    assert taken == sent + 1, f"what was sent, and the reader's own event; {text}"
     assert re.search(r"gold.windows +[1-9][\d,]* windows of \d+ metrics", text), text[-3000:]
     assert "Traceback" not in text
     assert not [name for name, pid in parts.items() if is_alive(pid)]
