@@ -120,6 +120,11 @@ class RedisStream:
                 return Backlog(int(group["pending"]), None if lag is None else int(lag))
         raise NoGroupError("no_group", self.name)
 
+    async def readers(self, within_s: float) -> int:
+        """Consumers that asked for entries within these seconds."""
+        rows = await self._asked(self._client.xinfo_consumers(self.name, self._group))
+        return sum(row["idle"] <= 1000 * within_s for row in rows)
+
     async def remove_idle(self, idle_ms: int) -> int:
         """Forget consumers that hold nothing and have not asked for so long; returns how many."""
         return await self._tidy(idle_ms, "")

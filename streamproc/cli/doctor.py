@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from streamproc.cli.doctor_checks import Finding
     from streamproc.config import Settings
 
-_HELP = """Check broker, topics, Redis, ClickHouse, migrations, clocks and settings, and say what to do.
+_HELP = """Check broker, topics, Redis, ClickHouse, migrations, clocks, keys, Redis Streams and settings, and say what to do.
 
 Exit code 0 only if nothing is wrong; notes are no faults.
 
@@ -56,11 +56,14 @@ async def examine(settings: Settings) -> list[Finding]:
     """All findings, in the order of the table."""
     from streamproc.cli.doctor_broker import check_broker
     from streamproc.cli.doctor_checks import check_clickhouse, check_redis, check_settings, guarded
+    from streamproc.cli.doctor_keys import check_intake, check_keys
 
     groups = await asyncio.gather(
         guarded("broker", check_broker, settings),
         guarded("Redis", check_redis, settings),
         guarded("ClickHouse", check_clickhouse, settings),
+        guarded("keys", check_keys, settings),
+        guarded("Redis Streams", check_intake, settings),
         guarded("settings", check_settings, settings),
     )
     return [finding for group in groups for finding in group]

@@ -134,6 +134,17 @@ class KeyStore:
             raise
         return str(rows[0][0]) if rows else None
 
+    async def count(self) -> int | None:
+        """Users who have a key, None if the tables are not there yet. Changes nothing.
+
+        Raises:
+            ConfigError: the keys there were wrapped under another master key.
+        """
+        if not await self._is_ours():
+            return None
+        sql = f"SELECT uniqExact(user_id) FROM keys.user_keys WHERE user_id != {NOBODY}"  # noqa: S608 (a constant)
+        return int((await self._clickhouse.rows(sql))[0][0])
+
     async def keys_for(self, owners: Iterable[int]) -> dict[int, UserKey | None]:
         """The key that seals what belongs to each owner, made if there is none; None: erased a short time ago."""
         async with self._lock:
