@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from streamproc.clock import now_ms
@@ -60,8 +61,9 @@ async def run_up(options: StackOptions, for_s: float | None, view: bool) -> int:
         ConfigError: a port is taken, the data directory is in use, or a wheel is missing.
     """
     with locked_data_dir(options.data_dir):
-        check_ports(options)
         settings = stack_settings(options)
+        options = replace(options, intake=bool(settings.intake_streams))
+        check_ports(options)
         journal = Journal(options.data_dir / "logs")
         supervisor = Supervisor(stack_parts(options, settings, journal), journal, lag_series=lag_series(settings))
         collector = Collector(settings, supervisor, journal, for_s)

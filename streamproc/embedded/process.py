@@ -36,7 +36,8 @@ class Part:
     """What a part is: its command, its environment beside ours, and how to see that it is ready.
 
     `after_ready` runs each time that it has become ready, before anything that comes after it is started.
-    `reads_broker` marks parts that are started again after the broker lost its log.
+    `reads_broker` marks parts that are started again after the broker lost its log, `produces` those of them that send to it:
+    they stop before the others have read all.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Part:
     stop_timeout_s: float = 10.0
     after_ready: Callable[[], Awaitable[None]] | None = None
     reads_broker: bool = False
+    produces: bool = False
     metrics_port: int = 0
 
 

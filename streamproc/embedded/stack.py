@@ -19,6 +19,7 @@ from streamproc.embedded.process import Part, run_job
 from streamproc.embedded.redis import redis_argv
 
 HOST = "127.0.0.1"
+INTAKE = "intake"
 SESSION_TIMEOUT_S = "4"
 
 
@@ -28,6 +29,8 @@ class StackOptions:
 
     data_dir: Path
     demo: bool = True
+    #: Redis Streams are named in the settings: a worker brings them in.
+    intake: bool = False
     rate: float = 50.0
     workers: int = 1
     broker_port: int = 9092
@@ -54,7 +57,7 @@ class StackOptions:
     def worker_names(self) -> list[tuple[str, str]]:
         """(name, role) of each worker, in the order of their metrics ports."""
         windows = [(f"windows-{number}", "windows") for number in range(1, self.workers + 1)]
-        return [*windows, ("archive", "archive"), ("notify", "notify")]
+        return [*windows, ("archive", "archive"), ("notify", "notify"), *([(INTAKE, INTAKE)] if self.intake else [])]
 
 
 def stack_settings(options: StackOptions) -> Settings:
@@ -87,15 +90,18 @@ def check_ports(options: StackOptions) -> None:
 
 
 def stack_parts(options: StackOptions, settings: Settings, journal: Journal) -> list[list[Part]]:
-    """The parts in stages: servers, then workers, then demo traffic.
+    """The parts in stages: servers, then workers, then what sends: the intake, demo traffic.
 
     Raises:
         ConfigError: a wheel of the `embedded` extra is missing.
     """
-    stages = [_servers(options, settings, journal), _workers(options)]
+    workers = _workers(options)
+    stages = [_servers(options, settings, journal), [part for part in workers if not part.produces]]
+    if options.intake:
+        stages.append([part for part in workers if part.produces])
     if options.demo:
         demo = own_argv("demo", "--rate", f"{options.rate:g}")
-        stages.append([Part("demo", demo, options.environment, reads_broker=True, stop_timeout_s=5.0)])
+        stages.append([Part("demo", demo, options.environment, reads_broker=True, produces=True, stop_timeout_s=5.0)])
     return stages
 
 
@@ -158,6 +164,7 @@ def _workers(options: StackOptions) -> list[Part]:
                 ready_timeout_s=60.0,
                 stop_timeout_s=15.0,
                 reads_broker=True,
+                produces=role == INTAKE,
                 metrics_port=port,
             )
         )

@@ -126,7 +126,7 @@ class Supervisor:
             await asyncio.gather(*(keeper.start_again(keeper.part.ready_timeout_s) for keeper in stage))
 
     async def _stop_producing(self) -> None:
-        producers = [keeper for keeper in self.keepers if keeper.part.reads_broker and not keeper.part.metrics_port]
+        producers = [keeper for keeper in self.keepers if keeper.part.produces]
         await asyncio.gather(*(keeper.stop() for keeper in producers))
 
     async def _catch_up(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,9 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
+from streamproc.clock import now_ms
 from streamproc.embedded.stack import StackOptions
 from streamproc.view.hints import clickhouse_command, own_event_command, redis_command
+from tests.support.events import user_event
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.timeout(240)
@@ -78,17 +82,25 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_the_whole_stack(options: StackOptions, runs: list[Up], tmp_path: Path) -> None:
+def test_the_whole_stack(
+    options: StackOptions, runs: list[Up], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMPROC_INTAKE_STREAMS", '{"in": "user-events"}')
     up = Up(options, tmp_path / "first.log", "--rate", "100")
     runs.append(up)
     up.wait_for("Where to look next")
-    parts = {name: up.pid_of(name) for name in ("broker", "redis", "clickhouse", "windows-1", "archive", "demo")}
+    parts = {
+        name: up.pid_of(name) for name in ("broker", "redis", "clickhouse", "windows-1", "archive", "intake", "demo")
+    }
 
     shown = shell(own_event_command(options))
     assert "user-events" in shown, shown
     up.wait_for(r"windows [1-9]")
     assert "active_users" in shell(clickhouse_command(options))
     assert "'value'" in shell(redis_command(options))
+
+    with redis.Redis(port=options.redis_port) as client:
+        client.xadd("in", {"value": json.dumps(user_event(now_ms()))})
 
     os.kill(parts["windows-1"], signal.SIGKILL)
     up.wait_for(r"windows-1 died \(signal SIGKILL\)")
@@ -99,7 +111,7 @@ def test_the_whole_stack(options: StackOptions, runs: list[Up], tmp_path: Path) 
     text = up.text()
     sent = int(re.findall(r"demo traffic ends .* sent=(\d+)", text)[0])
     taken = int(re.search(r"events taken +([\d,]+)", text).group(1).replace(",", ""))  # type: ignore[union-attr]  # there
-    assert taken == sent + 1, f"what was sent, and the reader's own event; {text}"
+    assert taken == sent + 2, f"what was sent, the reader's own event, and an entry of a Redis Stream; {text}"
     assert re.search(r"gold.windows +[1-9][\d,]* windows of \d+ metrics", text), text[-3000:]
     assert "Traceback" not in text
     assert not [name for name, pid in parts.items() if is_alive(pid)]
