@@ -10,10 +10,9 @@ from typing import Final
 from schemas.personal import PERSONAL
 from schemas.topics import BILLING_EVENTS, CHANGES, COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS
 from streamproc.clock import monotonic
-from streamproc.personal import NOBODY
 from streamproc.sinks.clickhouse_client import ClickHouse
 from streamproc.sinks.native_block import DATETIME_MS, Column, blobs, block, integers, same_integer, same_text, texts
-from streamproc.sinks.sealing import Sealing
+from streamproc.sinks.sealing import Sealing, sealed_by
 from streamproc.sinks.silver_changes import CHANGE_TABLES, PlacedChange, encode_changes
 
 #: Contract topic -> bronze table.
@@ -71,9 +70,10 @@ class BronzeBatch:
         """Deduplication token: a retry of the same batch changes nothing, neither here nor behind the views."""
         return f"{self.topic}:{self.partition}:{self.log_id}:{self.offsets[0]}-{self.offsets[-1]}"
 
-    def whose(self) -> Sequence[int]:
-        """Users whose keys seal this batch (0: nobody's), with repeats."""
-        return [change.change.id for change in self.changes] + list(self.owners or (NOBODY,))
+    def whose(self) -> set[int]:
+        """Users whose keys seal this batch (0: nobody's)."""
+        found = {change.change.id for change in self.changes}
+        return found | {owner for owner in sealed_by(self.payloads, self.owners, self.errors) if owner is not None}
 
     def columns(self) -> tuple[Column, ...]:
         """The columns of COLUMNS."""
@@ -163,7 +163,7 @@ class BronzeSink:
         topic = topics.pop()
         if topic in PERSONAL:
             # One round for all: new keys cost several statements, and one of them waits for the disk.
-            await self._sealing.hold({owner for batch in batches for owner in batch.whose()})
+            await self._sealing.hold(set().union(*(batch.whose() for batch in batches)))
         sealed = [await self._sealed(batch) for batch in batches]
         began = monotonic()
         await self._clickhouse.insert(TABLES[topic], COLUMNS, encode(sealed), token)

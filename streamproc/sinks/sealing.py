@@ -10,7 +10,7 @@ from schemas.changes import ROWS
 from schemas.personal import PERSONAL, may_hold_personal
 from streamproc.config import Settings
 from streamproc.errors import PermanentError
-from streamproc.personal import NOBODY, Sealer, Unsealable, UserKey, keys_in, unseal_payload
+from streamproc.personal import NOBODY, Sealer, Unsealable, UserKey, keys_in, may_hold_values, unseal_payload
 from streamproc.sinks.clickhouse_client import ClickHouse
 from streamproc.sinks.key_store import KeyStore, keys_clickhouse
 from streamproc.sinks.master_key import load_master_key
@@ -18,6 +18,19 @@ from streamproc.sinks.silver_changes import PlacedChange
 
 #: Records sealed at once (about 5 ms): then others get their turn.
 _SLICE: Final = 500
+
+
+def sealed_by(payloads: Sequence[bytes], owners: Sequence[int], errors: Sequence[str]) -> list[int | None]:
+    """By whose key each record is sealed (0: nobody's), None where there is nothing to seal: such a user needs no key yet.
+
+    Arguments as of `Sealing.payloads`.
+    """
+    if not owners:
+        return [NOBODY] * len(payloads)
+    return [
+        owner if owner == NOBODY or (errors and errors[place]) or may_hold_values(payload) else None
+        for place, (owner, payload) in enumerate(zip(owners, payloads, strict=True))
+    ]
 
 
 class Sealing:
@@ -43,14 +56,16 @@ class Sealing:
         """
         if topic not in PERSONAL:
             return payloads
-        whose = owners or [NOBODY] * len(payloads)
-        keys = await self.keys.keys_for(whose)
+        whose = sealed_by(payloads, owners, errors)
+        keys = await self.keys.keys_for(owner for owner in whose if owner is not None)
         sealed: list[bytes] = []
         for place, payload in enumerate(payloads):
             if place % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
             owner = whose[place]
-            if owner != NOBODY and not (errors and errors[place]):
+            if owner is None:
+                sealed.append(payload)
+            elif owner != NOBODY and not (errors and errors[place]):
                 sealed.append(self._sealer.fields(payload, keys[owner]))
             else:
                 sealed.append(self._sealer.whole(payload, keys[owner]))

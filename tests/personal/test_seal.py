@@ -11,7 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.personal import FIELDS
-from streamproc.personal import ERASED, Named, Sealer, Unsealable, UserKey, alike, keys_in, unseal_payload, unseal_text
+from streamproc.personal import (
+    ERASED,
+    Named,
+    Sealer,
+    Unsealable,
+    UserKey,
+    alike,
+    keys_in,
+    may_hold_values,
+    unseal_payload,
+    unseal_text,
+)
 from streamproc.personal.values import find_values
 
 KEY = UserKey(7, "0a1b2c3d", bytes(range(32)))
@@ -117,6 +128,7 @@ def test_any_bytes_are_taken_and_come_back(came: bytes, cut: int) -> None:
     assert alike(sealer.whole(came, KEY), came)
     assert alike(came, came)
     assert not came or not alike(sealer.whole(came, KEY), came + b" ")
+    assert may_hold_values(came) or sealer.fields(came, KEY) == came
     sealer.fields(came, KEY)
     unseal_payload(came, {})
     keys_in(came)

@@ -52,6 +52,10 @@ def test_every_byte_arrives_as_it_came(clickhouse_server: ClickHouseHandle, name
     ]
 
 
+def _at(user: int, address: str | None) -> dict[str, Any]:
+    return user_event(user, **({} if address is None else {"ip_address": address}))
+
+
 def test_new_users_in_many_partitions_cost_one_round_of_keys(
     clickhouse_server: ClickHouseHandle, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,7 +67,7 @@ def test_new_users_in_many_partitions_cost_one_round_of_keys(
         await sink.write([batch(name + "before", [0], [user_event(1)])])
         first = 2_000_000 + 1_000 * int(name[1:])
         group = [
-            replace(batch(name, [0, 1], [user_event(first + 2 * n), user_event(first + 2 * n + 1)]), partition=n)
+            replace(batch(name, [0, 1], [_at(first + n, "10.0.0.1"), _at(first + n + 100, None)]), partition=n)
             for n in range(8)
         ]
         inner = {kind: getattr(clickhouse, kind) for kind in ("insert", "rows")}
@@ -76,6 +80,8 @@ def test_new_users_in_many_partitions_cost_one_round_of_keys(
             monkeypatch.setattr(clickhouse, kind, counted)
         await sink.write(group)
         assert await inner["rows"](f"SELECT count() FROM bronze.user_events WHERE log_id = '{name}'") == [(16,)]
+        made = f"SELECT count() FROM keys.user_keys WHERE user_id >= {first} AND user_id < {first + 200}"
+        assert await inner["rows"](made) == [(8,)], "none for those of whom nothing is to be sealed"
 
     with_clickhouse(clickhouse_server.url, act)
     made = [text for text in statements if "user_keys" in text]
