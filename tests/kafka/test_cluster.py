@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from aiokafka.errors import KafkaError
 
-from schemas.topics import ALL, SOURCES, USER_EVENTS
+from schemas.topics import ALL, USER_EVENTS
 from streamproc.config import Settings
+from streamproc.embedded.kafka.cluster import plan_cluster
 from streamproc.errors import ConfigError
 from streamproc.kafka_topics import ensure_topics
-from tests.support.kafka import start_kafka
+from tests.support.kafka import KafkaCluster, start_kafka
+from tests.support.ports import free_port
 from tests.support.stack import produce, read_all, wait_for
 
 pytestmark = pytest.mark.kafka_only("is about Kafka itself")
@@ -106,7 +108,7 @@ def test_event_topics_carry_the_brokers_time_and_internal_ones_the_producers(tmp
         asyncio.run(ensure_topics(Settings(broker_url=kafka.url, partitions=1)))
         for name, topic in ALL.items():
             config = kafka.topic_config(name)
-            assert config["message.timestamp.type"] == ("LogAppendTime" if name in SOURCES else "CreateTime")
+            assert config["message.timestamp.type"] == ("CreateTime" if topic.internal else "LogAppendTime")
             assert config["cleanup.policy"] == "delete"
             assert config["retention.ms"] == str(topic.retention_ms)
             assert config["max.message.bytes"] == str(topic.max_message_bytes)
@@ -121,10 +123,12 @@ def test_no_topic_is_made_by_asking_for_it(tmp_path: Path) -> None:
 
 def test_topics_are_made_when_enough_brokers_have_come(tmp_path: Path) -> None:
     """Whoever starts before the last of three brokers waits for it; a replication that never can be is a mistake."""
-    with start_kafka(tmp_path, nodes=3) as kafka:
+    # One that was there before and is away counts: topics get their third replica when it comes back.
+    with KafkaCluster(plan_cluster(tmp_path, [(free_port(), free_port()) for _ in range(3)])) as kafka:
         settings = Settings(broker_url=kafka.url, partitions=1, replication_factor=3)
-        kafka.nodes[2].stop()
-        wait_for("the others know", lambda: kafka.alive() == {1, 2})
+        for node in kafka.nodes[:2]:
+            node.start(wait=False)
+        wait_for("two nodes", lambda: kafka.alive() == {1, 2})
         with pytest.raises(ConfigError, match="STREAMPROC_REPLICATION_FACTOR=3"):
             asyncio.run(ensure_topics(settings, timeout_s=1))
 
