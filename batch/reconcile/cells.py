@@ -18,8 +18,10 @@ from streamproc.windows.accumulators import (
     Ratio,
     Sum,
     SumDistinct,
+    Uptime,
     new_accumulator,
 )
+from streamproc.windows.uptime import Marks, mark_of, minute_of
 
 _UINT64: Final = 2**64 - 1
 
@@ -33,13 +35,13 @@ class Difference:
     events: int
 
 
-def whole(kind: str, n: int, total: int, ids: Iterable[int] = (), counts: Sequence[tuple[int, int]] = ()) -> Any:
+def whole(kind: str, n: int, total: int, ids: Iterable[Any] = (), counts: Sequence[tuple[int, int]] = ()) -> Any:
     """An accumulator of a window as silver has it.
 
     Args:
         kind: accumulator type of the catalogue.
         n, total: events, and the sum of their values (numerators of a ratio).
-        ids: distinct ids, of sets.
+        ids: distinct ids, of sets; of uptime (service, time in epoch ms, event id as text, ok) of each minute's last event.
         counts: (value, how often), of histograms.
     """
     if kind == "count":
@@ -48,6 +50,12 @@ def whole(kind: str, n: int, total: int, ids: Iterable[int] = (), counts: Sequen
         return Sum(n, 0, total)
     if kind == "ratio":
         return Ratio(n, 0, total)
+    if kind == "uptime":
+        marks: Marks = {}
+        for service, at_ms, event_id, ok in ids:
+            mark = mark_of(at_ms, int(event_id.replace("-", ""), 16), bool(ok))
+            marks.setdefault(service, {})[minute_of(mark)] = mark
+        return Uptime(n, 0, marks)
     if kind == "histogram":
         buckets: dict[int, int] = {}
         numbers = histogram.buckets_of(np.array([value for value, _ in counts], dtype=np.int64)).tolist()
@@ -84,11 +92,29 @@ def difference(truth: Any, counted: Any) -> Difference:
     if isinstance(truth, Histogram):
         buckets = _less(truth.buckets, counted.buckets)
         return Difference(None if buckets is None else Histogram(n, late, buckets), n)
+    if isinstance(truth, Uptime):
+        return _uptime_difference(truth, counted)
     if n < 0 or counted.ids - truth.ids:
         return Difference(None, n)
     if isinstance(truth, Distinct):
         return Difference(Distinct(n, late, truth.ids - counted.ids), n)
     return Difference(SumDistinct(n, late, truth.total - counted.total, truth.ids - counted.ids), n)
+
+
+def _uptime_difference(truth: Uptime, counted: Uptime) -> Difference:
+    """The minutes of which silver knows a later event. One that the stream alone has can be no later than silver's."""
+    n = truth.n - counted.n
+    later: Marks = {}
+    for service, minutes in counted.marks.items():
+        known = truth.marks.get(service, {})
+        if any(mark > known.get(minute, -1) for minute, mark in minutes.items()):
+            return Difference(None, n)
+    for service, minutes in truth.marks.items():
+        known = counted.marks.get(service, {})
+        news = {minute: mark for minute, mark in minutes.items() if mark > known.get(minute, -1)}
+        if news:
+            later[service] = news
+    return Difference(Uptime(n, max(0, n), later) if n >= 0 else None, n)
 
 
 def _less(buckets: Mapping[int, int], counted: Mapping[int, int]) -> dict[int, int] | None:
@@ -100,5 +126,7 @@ def _less(buckets: Mapping[int, int], counted: Mapping[int, int]) -> dict[int, i
 
 def same(one: Any, other: Any) -> bool:
     """Whether two accumulators of a kind say the same (their bytes may differ)."""
-    fields = [name for name in ("n", "late", "total", "part", "buckets", "ids", "amounts") if hasattr(one, name)]
+    fields = [
+        name for name in ("n", "late", "total", "part", "buckets", "ids", "amounts", "marks") if hasattr(one, name)
+    ]
     return all(getattr(one, name) == getattr(other, name) for name in fields)

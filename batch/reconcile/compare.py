@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from batch.reconcile import uptime
 from batch.reconcile.recipes import Recipe
 from batch.reconcile.truth import DAY_MS, Scope, windows_sql
+from schemas.results import OPEN
 from streamproc.catalogue import metrics_of_measure
 from streamproc.sinks.clickhouse_client import ClickHouse
 
@@ -29,7 +31,10 @@ class Key(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What silver has of a window: events, sum (1/10000), distinct ids, events that came too late, percentiles."""
+    """What silver has of a window: events, sum (1/10000), distinct ids, events that came too late, percentiles.
+
+    Of uptime: `total` minutes up, `ids` minutes due, `percentiles` those due while the window is open.
+    """
 
     n: int = 0
     total: int = 0
@@ -45,6 +50,7 @@ class Published(NamedTuple):
     n: int
     sum_e4: int
     version: int
+    status: str
 
 
 @dataclass(slots=True)
@@ -77,11 +83,15 @@ def expected(formula: str, facts: Facts, percentile: float = 0.0) -> tuple[float
         return (100.0 * total / of if of else None), of, 0
     if formula in ("count", "distinct"):
         return float(ids if formula == "distinct" else n), n, 0
+    if formula == "uptime":
+        return (100.0 * total / ids if ids else None), ids, 0
     return (percentile if n else None), n, 0
 
 
 def agree(formula: str, facts: Facts, percentile: float, published: Published) -> bool:
     """Whether a published metric says what it should; percentiles within their stated error."""
+    if formula == "uptime" and published.status == OPEN and facts.percentiles:
+        facts = facts._replace(ids=facts.percentiles[0])
     value, count, sum_e4 = expected(formula, facts, percentile)
     if (count, sum_e4) != (published.n, published.sum_e4) or (value is None) != (published.value is None):
         return False
@@ -101,7 +111,7 @@ async def compare(clickhouse: ClickHouse, recipe: Recipe, scope: Scope) -> Compa
     facts = {
         Key(size, start, dimension, value): Facts(n, total, ids, late, tuple(ranks))
         for size, start, dimension, value, ranks, n, total, ids, late in await clickhouse.rows(
-            windows_sql(recipe, scope, percents)
+            uptime.windows_sql(scope) if recipe.of_minutes else windows_sql(recipe, scope, percents)
         )
     }
     published = {
@@ -145,13 +155,13 @@ def _too_many(facts: dict[Key, Facts]) -> tuple[str, ...]:
 
 async def _published(clickhouse: ClickHouse, metric: str, scope: Scope) -> dict[Key, Published]:
     rows = await clickhouse.rows(
-        """SELECT window, toInt64(toUnixTimestamp(window_start)) * 1000, dimension, dimension_value, value, count, sum_e4, version
+        """SELECT window, toInt64(toUnixTimestamp(window_start)) * 1000, dimension, dimension_value, value, count, sum_e4, version, toString(status)
            FROM gold.windows FINAL
            WHERE metric = {metric:String} AND window_start >= toDateTime({start:Int64}, 'UTC')
              AND window_start < toDateTime({end:Int64}, 'UTC')""",
         {"metric": metric, "start": scope.day_ms // 1000, "end": (scope.day_ms + DAY_MS) // 1000},
     )
     return {
-        Key(size, start, dimension, name): Published(value, count, sum_e4, version)
-        for size, start, dimension, name, value, count, sum_e4, version in rows
+        Key(size, start, dimension, name): Published(value, count, sum_e4, version, status)
+        for size, start, dimension, name, value, count, sum_e4, version, status in rows
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from batch.reconcile import uptime
 from batch.reconcile.cells import Difference, difference, folded, same, whole
 from batch.reconcile.compare import Compared, Facts, Key
 from batch.reconcile.recipes import Recipe
@@ -17,7 +18,7 @@ from streamproc.sinks.windows_sink import WindowsSink
 from streamproc.windows.accumulators import IdSum, UnreadableError, load_accumulator, new_accumulator
 
 _AT_ONCE: Final = 300
-_SETS: Final = ("distinct", "sum_distinct", "histogram")
+_SETS: Final = ("distinct", "sum_distinct", "histogram", "uptime")
 #: gold's version is 4 * sum(version + 1 over the sources) + status, and a corrected window's status is 2.
 _CORRECTED: Final = 2
 
@@ -187,9 +188,12 @@ class Mender:
 
     async def _details(
         self, recipe: Recipe, kind: str, keys: Sequence[Key]
-    ) -> dict[Key, tuple[Sequence[int], Sequence[tuple[int, int]]]]:
+    ) -> dict[Key, tuple[Sequence[Any], Sequence[tuple[int, int]]]]:
         if kind not in _SETS:
             return {}
+        if recipe.of_minutes:
+            rows = await self._clickhouse.rows(uptime.details_sql(self._scope, keys))
+            return {Key(*row[:4]): (row[4], ()) for row in rows}
         rows = await self._clickhouse.rows(details_sql(recipe, self._scope, keys))
         return {Key(*row[:4]): (row[4], row[5]) for row in rows}
 

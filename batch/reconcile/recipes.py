@@ -38,6 +38,8 @@ class Recipe:
 
     measure: str
     parts: tuple[Part, ...]
+    #: What is accumulated are minutes of services: batch/reconcile/uptime.py has the SQL.
+    of_minutes: bool = False
 
 
 def _between(later: str, earlier: str) -> str:
@@ -91,6 +93,9 @@ RECIPES: Final[tuple[Recipe, ...]] = (
     Recipe("total_cost", (Part(COST_EVENTS, value="amount_e4", dimensions={"component": "toString(component)"}),)),
     Recipe("cost_by_video", (Part(COST_EVENTS, "isNotNull(video_id)", "amount_e4", "assumeNotNull(video_id)"),)),
     Recipe("ai_latency", (Part(OPS_EVENTS, "kind = 'ai_call'", "assumeNotNull(latency_ms)", dimensions=_PROVIDER),)),
+    Recipe(
+        "uptime", (Part(OPS_EVENTS, "kind = 'health'", dimensions={"service": "service::String"}),), of_minutes=True
+    ),
     Recipe("ai_errors", (Part(OPS_EVENTS, "kind = 'ai_call'", "toInt64(NOT ifNull(ok, 0))", dimensions=_PROVIDER),)),
 )
 

@@ -48,26 +48,30 @@ def windows_sql(recipe: Recipe, scope: Scope, percents: Sequence[int] = ()) -> s
     and an array with the percentiles asked for (nearest rank)."""
     if percents:
         at = ", ".join(f"sorted[toUInt64(greatest(1, intDiv(n * {percent} + 99, 100)))]" for percent in percents)
-        ranks = f"WITH arraySort(groupArray(v)) AS sorted SELECT {_KEY}, [{at}] AS percentiles"
+        ranks = f"WITH arraySort(groupArray(v)) AS sorted SELECT {KEY}, [{at}] AS percentiles"
     else:
-        ranks = f"SELECT {_KEY}, CAST([], 'Array(Int64)') AS percentiles"
+        ranks = f"SELECT {KEY}, CAST([], 'Array(Int64)') AS percentiles"
     return f"""{ranks}, count() AS n, sum(toInt128(v)) AS total, uniqExact(id) AS ids, sum(is_late) AS late
-    FROM ({_events(recipe, scope)}) GROUP BY {_KEY}"""
+    FROM ({_events(recipe, scope)}) GROUP BY {KEY}"""
 
 
 def details_sql(recipe: Recipe, scope: Scope, keys: Sequence[tuple[str, int, str, str]]) -> str:
     """Of these windows: their distinct ids, and (value, count) of all values."""
-    wanted = ", ".join(
+    return f"""
+        SELECT {KEY}, groupUniqArrayArray(some_ids) AS ids, groupArray((v, c)) AS counts
+        FROM (SELECT {KEY}, v, count() AS c, groupUniqArray(id) AS some_ids
+              FROM ({_events(recipe, scope)}) WHERE ({KEY}) IN ({keys_sql(keys)}) GROUP BY {KEY}, v)
+        GROUP BY {KEY}"""
+
+
+KEY: Final = "size, start_ms, dimension, dimension_value"
+
+
+def keys_sql(keys: Sequence[tuple[str, int, str, str]]) -> str:
+    """Windows as tuples of literals."""
+    return ", ".join(
         f"('{size}', {start}, '{_safe(dimension)}', {_literal(value)})" for size, start, dimension, value in keys
     )
-    return f"""
-        SELECT {_KEY}, groupUniqArrayArray(some_ids) AS ids, groupArray((v, c)) AS counts
-        FROM (SELECT {_KEY}, v, count() AS c, groupUniqArray(id) AS some_ids
-              FROM ({_events(recipe, scope)}) WHERE ({_KEY}) IN ({wanted}) GROUP BY {_KEY}, v)
-        GROUP BY {_KEY}"""
-
-
-_KEY: Final = "size, start_ms, dimension, dimension_value"
 
 
 def _literal(text: str) -> str:
@@ -85,12 +89,12 @@ def _events_of(part: Part, scope: Scope) -> str:
         SELECT s.1 AS size, intDiv(t, s.2) * s.2 AS start_ms, d.1 AS dimension, d.2 AS dimension_value, v, id,
                start_ms + s.2 + {ALLOWED_LATENESS_MS} <= highest AS is_late
         FROM (SELECT t, highest, {part.value} AS v, {part.id} AS id, arrayJoin([{dimensions}]) AS d
-              FROM ({_timed(part.topic, scope)})
+              FROM ({timed_sql(part.topic, scope)})
               WHERE t >= {scope.day_ms} AND t < {scope.day_ms + DAY_MS} AND ({part.where}))
         ARRAY JOIN [{_SIZES}] AS s"""
 
 
-def _timed(topic: str, scope: Scope) -> str:
+def timed_sql(topic: str, scope: Scope) -> str:
     """Silver's rows, each with `t`, and `highest`: the highest event time of those before it in its partition."""
     since = f"ingested_at >= fromUnixTimestamp64Milli(toInt64({scope.day_ms - _BEFORE_MS}))"
     counted = scope.condition(topic)

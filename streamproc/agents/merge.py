@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -33,6 +34,9 @@ log = get_logger("merge")
 
 #: How long a window whose stored cells are being looked up is held back before it is shown as incomplete.
 _LOAD_GRACE_MS: Final = 2000
+#: Silence is judged by how far sources were ten ticks of the clock ago, where all is read that lay in window-partials five after.
+_SETTLE_TICKS: Final = 5
+_NOT_READ: Final = 2**63
 #: Own messages remembered until they are read; above, they are simply joined again.
 _MAX_JOINED: Final = 2000
 #: With more to publish than this, tens of milliseconds' work, windows of now go first to Redis.
@@ -42,6 +46,24 @@ _MANY_DIRTY: Final = 2000
 def _grace_ms(key: WindowKey) -> int:
     """An entity is shown at once: nearly all are new, and where an older total is known its higher version wins."""
     return 0 if key.size == ALL else _LOAD_GRACE_MS
+
+
+class Settling(NamedTuple):
+    """How far the sources were at a time, and where partitions of window-partials ended some seconds later."""
+
+    wall_ms: int
+    progress: dict[str, SourceProgress]
+    ends: dict[int, int]
+
+
+class Attending(Protocol):
+    """Who is told which windows were silent."""
+
+    def has_judged(self, partition: int) -> bool:
+        """Whether values of this partition of window-partials are judged."""
+
+    def judge_presence(self, value: MetricValue, partition: int) -> None:
+        """A window that is over; count 0: nothing was in it."""
 
 
 class MergeAgent:
@@ -74,6 +96,10 @@ class MergeAgent:
         self._writing: dict[tuple[int, WindowKey], list[Cell]] = {}
         #: Judges batches that do not begin where they are due; None: they end the process.
         self.holes: HoleGuard | None = None
+        #: Told of silent windows; `unread` says how many records of a partition lie behind an offset (None: unknown).
+        self.attending: Attending | None = None
+        self.unread: Callable[[int, int], int | None] = lambda number, next_offset: None
+        self._settling: deque[Settling] = deque()
         self._wake = asyncio.Event()
         self._asked: list[asyncio.Event] = []
         self.live_view = LiveView(self.partitions, settings.partitions, store, live, self.redis)
@@ -258,7 +284,28 @@ class MergeAgent:
                 self._let_go(held, steady_ms())
                 await asyncio.sleep(0)
             OPEN_WINDOWS.set(sum(len(held.state.windows) for held in self.partitions.values()))
+            self._tell_presence(wall, idle_ms)
             await self.live_view.roll()
+
+    def _tell_presence(self, wall: int, idle_ms: int) -> None:
+        """Tell which windows were silent. A cell that lies unread in window-partials is no silence: so by how far the sources
+        were some seconds ago, where all is read that lay there a while after that, and what is stored is known."""
+        if self.attending is None:
+            return
+        settling = self._settling
+        settling.append(Settling(wall, dict(self.progress), {}))
+        if len(settling) < 2 * _SETTLE_TICKS:
+            return
+        for number, held in self.partitions.items():
+            lag = self.unread(number, held.next_offset)
+            if lag is not None:
+                settling[_SETTLE_TICKS].ends[number] = held.next_offset + max(0, lag)
+        then = settling.popleft()
+        for number, held in self.partitions.items():
+            is_read = held.next_offset >= then.ends.get(number, _NOT_READ)
+            if is_read and held.loaded and self.attending.has_judged(number):
+                for value in held.state.presence(then.progress, then.wall_ms, idle_ms):
+                    self.attending.judge_presence(value, number)
 
     def _let_go(self, held: MergePartition, now: int) -> None:
         if not held.loaded:

@@ -6,6 +6,9 @@ A day is a UTC day of event time. They are computed by the models of `batch/dbt`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
+
+from streamproc.catalogue.metrics import Judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,15 @@ class DailyMetric:
     monthly: bool = False
     threshold: str = ""
     target: str = ""
+    #: As of live metrics, for alert rules: no other name, no totals by entity, judged once the day is over.
+    alias: ClassVar[str] = ""
+    entity: ClassVar[str] = ""
+    judged: ClassVar[Judged] = "final_only"
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """Dimensions by which it is there beside the total."""
+        return (self.dimension,) if self.dimension else ()
 
 
 _MOVEMENT = "billing-events, by subscription in order of (occurred_at, event_id); positive"
@@ -130,6 +142,7 @@ DAILY_METRICS: tuple[DailyMetric, ...] = (
         "ops-events",
         null_when="no health event",
         dimension="service",
+        live="system_uptime",
         target="99.9 %",
     ),
     DailyMetric(

@@ -35,6 +35,7 @@ _KINDS: Final[dict[str, str]] = {
     "histogram": "counts by bucket, percentiles within 1 %",
     "ratio": "both halves of a ratio in one accumulator",
     "sum_distinct": "exact sum and the exact set of ids it is spread over",
+    "uptime": "of each minute of each service the last health event",
     "id_sum": "amount by event id, so that no id counts twice",
 }
 

@@ -8,7 +8,7 @@ from typing import Literal
 from schemas.topics import COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS
 
 #: Names of accumulator types (streamproc/windows/accumulators.py).
-Kind = Literal["count", "sum", "distinct", "histogram", "ratio", "sum_distinct", "id_sum"]
+Kind = Literal["count", "sum", "distinct", "histogram", "ratio", "sum_distinct", "id_sum", "uptime"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,8 @@ class Measure:
     `selector` names the subset of a topic's events (streamproc/windows/selectors.py) and `value` the column that the
     accumulator takes. `dimensions` are columns by which it is broken down beside the total; `entity` is the column
     whose values have running totals instead of windows. `also` names a second topic whose events are taken in by the same
-    selector and columns.
+    selector and columns. `is_regular`: each dimension value is to be heard of in every window, and rules may ask where one was
+    not (streamproc/windows/presence.py).
     """
 
     name: str
@@ -29,6 +30,7 @@ class Measure:
     dimensions: tuple[str, ...] = ()
     entity: str = ""
     also: str = ""
+    is_regular: bool = False
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -54,6 +56,7 @@ MEASURES: tuple[Measure, ...] = (
     Measure("cost_by_video", COST_EVENTS, "sum_distinct", "has_video", "amount_e4"),
     Measure("ai_latency", OPS_EVENTS, "histogram", "ai_call", "latency_ms", ("provider",)),
     Measure("ai_errors", OPS_EVENTS, "ratio", "ai_call", "is_error", ("provider",)),
+    Measure("uptime", OPS_EVENTS, "uptime", "health", "ok", ("service",), is_regular=True),
     Measure("cost_per_video", COST_EVENTS, "id_sum", "has_video", "amount_e4", entity="video_id"),
 )
 

@@ -154,6 +154,20 @@ METRICS: tuple[Metric, ...] = (
         source="ops-events",
     ),
     Metric(
+        "system_uptime",
+        "uptime",
+        "uptime",
+        "100 * minutes up / minutes since a service was first heard of in the window, in all summed over the services; a minute is "
+        "up if its last health event (of two at one millisecond that with the higher id) is ok, a silent minute is down; once the "
+        "window is final its minutes go to its end, while it is open to the newest health event in it (by service: of that "
+        "service); count = those minutes",
+        "%",
+        null_when="no health event in the window",
+        judged="final_only",
+        source="ops-events",
+        target="99.9 %",
+    ),
+    Metric(
         "cost_per_video_usd",
         "cost_per_video",
         "id_money",

@@ -15,7 +15,7 @@ import orjson
 
 from schemas.topics import BILLING_EVENTS, COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS
 from streamproc.produce.demo_faults import DUPLICATE, shift_ms, spoil
-from streamproc.produce.demo_ops import billing_fields, ops_fields
+from streamproc.produce.demo_ops import HEALTH_INTERVAL_MS, billing_fields, health_fields, ops_fields
 from streamproc.produce.demo_users import Sessions
 from streamproc.produce.demo_videos import Step, Video, life_of
 
@@ -88,6 +88,7 @@ class DemoTraffic:
         self._plan(start_ms, self._video_requested)
         self._plan(start_ms + 2_000, self._overhead_cost)
         self._plan(start_ms + 500, self._service_tells)
+        self._plan(start_ms + 250, self._services_are_well)
         self._plan(start_ms + 1_000, self._customer_pays)
 
     @property
@@ -160,6 +161,13 @@ class DemoTraffic:
         queued = rfc3339(at - self._rng.expovariate(1 / 12_000))
         event = self._head(at) | ops_fields(self._rng, rfc3339(at), queued)
         return self._send(at, OPS_EVENTS, event["service"], event)
+
+    def _services_are_well(self, at: float) -> list[Message]:
+        self._plan(at + HEALTH_INTERVAL_MS, self._services_are_well)
+        sent: list[Message] = []
+        for fields in health_fields(at):
+            sent += self._send(at, OPS_EVENTS, fields["service"], self._head(at) | fields)
+        return sent
 
     def _customer_pays(self, at: float) -> list[Message]:
         self._plan(self._next_arrival(at, _BILLING_SHARE), self._customer_pays)

@@ -11,15 +11,29 @@ _SERVICES = ("api", "render", "script-writer", "voice", "uploader")
 _MODELS = (("example-ai", "writer-3", 7.4), ("example-voice", "speaker-2", 6.6), ("example-image", "painter-5", 8.0))
 _ENDPOINTS = ("/videos", "/videos/{id}", "/channels", "/analytics", "/login")
 _PLANS = (("basic", "19.00"), ("pro", "49.00"), ("studio", "199.00"))
-#: Of health checks, AI calls and requests those that fail.
+#: Of AI calls and requests those that fail.
 _FAILED = 0.02
+#: Each service says so often that it is well, by the clock, whatever the rate of the other traffic.
+HEALTH_INTERVAL_MS = 30_000
+
+
+def health_fields(at_ms: float) -> list[Event]:
+    """What each service says of its health at that time (epoch ms): one is down for a minute of each half hour."""
+    minute = int(at_ms // 60_000)
+    return [
+        {
+            "service": service,
+            "kind": "health",
+            "ok": not (service == "uploader" and minute % 30 == 17),
+            "interval_s": HEALTH_INTERVAL_MS // 1000,
+        }
+        for service in _SERVICES
+    ]
 
 
 def ops_fields(rng: random.Random, begun: str, queued: str) -> Event:
-    """One ops event; `begun` is now and `queued` some seconds before (RFC 3339)."""
+    """One ops event other than health; `begun` is now and `queued` some seconds before (RFC 3339)."""
     draw, service = rng.random(), rng.choice(_SERVICES)
-    if draw < 0.3:
-        return {"service": service, "kind": "health", "ok": rng.random() >= _FAILED, "interval_s": 15}
     if draw < 0.5:
         queue = rng.choice(("script", "voice", "image", "upload"))
         return {"service": service, "kind": "queue", "queue": queue, "queued_at": queued, "processing_start": begun}

@@ -1,7 +1,8 @@
 """Accumulators: what a cell holds. Each can be merged in any order and grouping, and travels as bytes.
 
 All share `n` (events taken in) and `late` (events taken in after the window's end). `merge` is commutative and
-associative for all types; for `IdSum` it is idempotent as well (the same id never counts twice).
+associative for all types; for `IdSum` it is idempotent as well (the same id never counts twice), and so are the minutes
+of `Uptime`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import msgspec
 from msgspec import Meta
 from pyroaring import BitMap64
 
-from streamproc.windows import histogram
+from streamproc.windows import histogram, uptime
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -293,8 +294,43 @@ class IdSum(Accumulator):
         return 16 + 22 * len(self.amounts)
 
 
+class Uptime(Accumulator):
+    """Of each minute of each service the last health event (streamproc/windows/uptime.py)."""
+
+    __slots__ = ("marks",)
+    kind = "uptime"
+    _decoder = msgspec.msgpack.Decoder(tuple[_Number, _Number, dict[str, bytes]])
+
+    def __init__(self, n: int = 0, late: int = 0, marks: uptime.Marks | None = None) -> None:
+        self.n = n
+        self.late = late
+        self.marks: uptime.Marks = {} if marks is None else marks
+
+    def merge(self, other: Self) -> None:
+        self.n += other.n
+        self.late += other.late
+        uptime.join(self.marks, other.marks)
+
+    def minutes(self, end_ms: int | None) -> uptime.Minutes:
+        """Minutes up and due; `end_ms` is the window's end (epoch ms) if it is over."""
+        return uptime.minutes_until(self.marks, end_ms)
+
+    def state(self) -> list[Any]:
+        return [self.n, self.late, uptime.pack(self.marks)]
+
+    @classmethod
+    def from_state(cls, state: Any) -> Self:
+        marks = uptime.unpack(state[2])
+        if sum(map(len, marks.values())) > state[0]:
+            raise UnreadableError("more minutes than events")
+        return cls(state[0], state[1], marks)
+
+    def size_hint(self) -> int:
+        return 16 + uptime.MARK_BYTES * sum(map(len, self.marks.values()))
+
+
 TYPES: dict[str, Callable[..., Any]] = {
-    cls.kind: cls for cls in (Count, Sum, Distinct, Histogram, Ratio, SumDistinct, IdSum)
+    cls.kind: cls for cls in (Count, Sum, Distinct, Histogram, Ratio, SumDistinct, IdSum, Uptime)
 }
 
 

@@ -6,14 +6,16 @@ cells of every size that still takes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from pyroaring import BitMap64
 
 from streamproc.windows import histogram
-from streamproc.windows.accumulators import Accumulator, Count, Distinct, Histogram, Ratio, Sum, SumDistinct
+from streamproc.windows.accumulators import Accumulator, Count, Distinct, Histogram, Ratio, Sum, SumDistinct, Uptime
+from streamproc.windows.selectors import Columns
+from streamproc.windows.uptime import mark_of
 
 Array = np.ndarray[Any, Any]
 
@@ -108,3 +110,27 @@ def _fold_sets(kind: str, codes: Array, values: Array | None, ids: Array | None)
             assert kind == "sum_distinct" and ids is not None
             total = _sums(np.zeros(len(part), dtype=np.int64), part, 1)[0]
             yield code, SumDistinct(len(positions), 0, total, BitMap64(_unsigned(ids[positions])))
+
+
+def fold_health(
+    codes: Array, minutes: Array, services: Sequence[str], columns: Columns
+) -> Iterator[tuple[int, Uptime]]:
+    """(code, accumulator of one minute of one service) for each code that occurs; no code has events of two minutes.
+
+    Args:
+        codes: int64[n], group * len(services) + number of the service.
+        minutes: int64[n], epoch minutes.
+        services: names by number.
+        columns: of the same n events: occurred_at_ms, event_id_hi, event_id_lo, ok.
+    """
+    if not len(codes):
+        return
+    at, hi, lo, ok = (columns[name] for name in ("occurred_at_ms", "event_id_hi", "event_id_lo", "ok"))
+    order = np.lexsort((ok, lo, hi, at, codes))
+    ordered = codes[order]
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    counts = np.diff(ends, prepend=-1).tolist()
+    for count, i in zip(counts, order[ends].tolist(), strict=True):
+        code = int(codes[i])
+        mark = mark_of(int(at[i]), int(hi[i]) << 64 | int(lo[i]), bool(ok[i]))
+        yield code, Uptime(count, 0, {services[code % len(services)]: {int(minutes[i]): mark}})

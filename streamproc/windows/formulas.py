@@ -54,6 +54,11 @@ def _percentile(percent: int) -> Callable[[Any], Result]:
     return formula
 
 
+def _uptime(acc: Any, end_ms: int | None = None) -> Result:
+    up, due = acc.minutes(end_ms)
+    return (100.0 * up / due if due else None), due, 0
+
+
 FORMULAS: dict[str, Callable[[Any], Result]] = {
     "count": _count,
     "distinct": _distinct,
@@ -66,4 +71,15 @@ FORMULAS: dict[str, Callable[[Any], Result]] = {
     "p50": _percentile(50),
     "p95": _percentile(95),
     "p99": _percentile(99),
+    "uptime": _uptime,
 }
+
+#: Those that say something else of a window that is over: its silent end counts too.
+_OF_ENDED: dict[str, Callable[[Any, int], Result]] = {"uptime": _uptime}
+
+
+def value_of(formula: str, acc: Any, ended_ms: int | None) -> Result:
+    """What a formula makes of a window; `ended_ms` is its end (epoch ms) if it is final or corrected, None while it is open."""
+    if ended_ms is not None and formula in _OF_ENDED:
+        return _OF_ENDED[formula](acc, ended_ms)
+    return FORMULAS[formula](acc)

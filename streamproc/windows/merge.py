@@ -13,13 +13,15 @@ from schemas.outcomes import ALLOWED_LATENESS_MS
 from schemas.results import ALL, CORRECTED, FINAL, OPEN, SIZES_MS, STATUS_RANK, Cell, MetricValue
 from streamproc.catalogue import MEASURES, measure_of, metrics_of_measure
 from streamproc.windows.accumulators import UnreadableError, load_accumulator, new_accumulator
-from streamproc.windows.formulas import FORMULAS
+from streamproc.windows.formulas import value_of
+from streamproc.windows.presence import Presence
 
 _UNKNOWN: Final = 2**62
 #: Version, whether it was complete, the values.
 _NOT_PUBLISHED: Final[tuple[int, bool, list[MetricValue]]] = (-1, False, [])
 #: Another release can have stored or sent cells of measures that this one does not have: they are left alone.
 _MEASURES: Final = frozenset(measure.name for measure in MEASURES)
+_REGULAR: Final = frozenset(measure.name for measure in MEASURES if measure.is_regular)
 #: What no cell of ours passes, and tables could not hold: an offset, and a time that ClickHouse's DateTime holds.
 _MAX_VERSION: Final = 2**56
 _MAX_START_MS: Final = (2**32 - 1) * 1000
@@ -157,6 +159,7 @@ class MergeState:
         self.newest: dict[tuple[str, str, str, str], int] = {}
         #: Windows from this start on are all held here: one that is absent is new. Earlier ones may be stored.
         self.known_from: dict[str, int] = dict.fromkeys(SIZES_MS, _UNKNOWN)
+        self._presence = Presence()
 
     def apply(self, cells: Iterable[Cell], offset: int, now_ms: int) -> int:
         """Join cells that came with one record of `window-partials` at `offset`; returns how many were news."""
@@ -183,6 +186,8 @@ class MergeState:
         if key.size != ALL:
             live = (key.measure, key.dimension, key.value, key.size)
             self.newest[live] = max(self.newest.get(live, key.start_ms), key.start_ms)
+            if key.measure in _REGULAR:
+                self._presence.heard(live, key.start_ms)
         return window
 
     def loaded(self, keys: Iterable[WindowKey], cells: Iterable[Cell], now_ms: int) -> None:
@@ -241,6 +246,27 @@ class MergeState:
                 finished += 1
         return finished
 
+    def presence(self, progress: Mapping[str, SourceProgress], now_ms: int, idle_ms: int) -> list[MetricValue]:
+        """Of regular measures: windows that every source has passed, in the order of time, each with count 1, or 0 if it is the
+        first of a silence. To be asked when all stored windows are known, with a `progress` whose cells have been joined.
+        """
+        by_topic = _by_topic(progress)
+
+        def is_over(measure: str, size: str, start_ms: int) -> bool:
+            closes = start_ms + SIZES_MS[size] + ALLOWED_LATENESS_MS
+            sources = [state for topic in measure_of(measure).topics for state in by_topic.get(topic, [])]
+            return _all_passed(sources, closes, now_ms, idle_ms)
+
+        values = []
+        for (measure, dimension, value, size), start, heard in self._presence.due(is_over):
+            metric, end = metrics_of_measure(measure)[0].name, start + SIZES_MS[size]
+            # Later than a silence of the same window, should something come in after all.
+            count = int(heard)
+            values.append(
+                MetricValue(metric, size, dimension, value, start, end, None, count, 0, FINAL, 0, count, now_ms)
+            )
+        return values
+
     def values(self, key: WindowKey, now_ms: int) -> list[MetricValue]:
         """What is published of one window, a value per metric of its measure."""
         return self.windows[key].published(key, now_ms)
@@ -257,7 +283,7 @@ class MergeState:
             self.newest[live] = start
             empty = new_accumulator(measure_of(measure).kind)
             for metric in metrics_of_measure(measure):
-                number, count, sum_e4 = FORMULAS[metric.formula](empty)
+                number, count, sum_e4 = value_of(metric.formula, empty, None)
                 rolled.append(
                     MetricValue(
                         metric.name,
@@ -325,9 +351,10 @@ def _all_passed(sources: list[SourceProgress], closes_ms: int, now_ms: int, idle
 def _values(window: Window, key: WindowKey, version: int, now_ms: int) -> list[MetricValue]:
     acc = window.folded(measure_of(key.measure).kind)
     end = 0 if key.size == ALL else key.start_ms + SIZES_MS[key.size]
+    ended = None if window.status == OPEN or key.size == ALL else end
     published = []
     for metric in metrics_of_measure(key.measure):
-        value, count, sum_e4 = FORMULAS[metric.formula](acc)
+        value, count, sum_e4 = value_of(metric.formula, acc, ended)
         published.append(
             MetricValue(
                 metric.name, key.size, key.dimension, key.value, key.start_ms, end, value, count, sum_e4,

@@ -51,6 +51,11 @@ def _ai_call(columns: Columns) -> Array:
     return chosen
 
 
+def _health(columns: Columns) -> Array:
+    chosen: Array = columns["kind"] == OPS_CODES["health"]
+    return chosen
+
+
 def _has_video(columns: Columns) -> Array:
     chosen: Array = columns["has_video"]
     return chosen
@@ -62,6 +67,7 @@ SELECTORS: dict[str, Callable[[Columns], Array] | None] = {
     "has_response_time": _has_response_time,
     "left_queue": _left_queue,
     "ai_call": _ai_call,
+    "health": _health,
     "has_video": _has_video,
     "completed_or_published": _completed_or_published,
     **{name: _status(code) for name, code in STATUS_CODES.items()},

@@ -142,6 +142,8 @@ class SourceState:
         for measure in self._measures:
             if measure.entity:
                 self._fold_entities(measure, log_ms, columns)
+            elif measure.kind == "uptime":
+                self._fold_health(measure, groups, columns)
             else:
                 self._fold_measure(measure, groups, columns)
 
@@ -166,6 +168,24 @@ class SourceState:
             for code, acc in deltas.fold(measure.kind, codes * width + dim_codes, values, ids):
                 group, value = divmod(code, width)
                 self._merge(measure, name, index.values[value], groups, group, acc)
+
+    def _fold_health(self, measure: Measure, groups: _Groups, columns: Columns) -> None:
+        """Minutes of services: the total holds them by service too, for each counts from its own first minute."""
+        selector = SELECTORS[measure.selector]
+        chosen = np.arange(len(groups.inverse)) if selector is None else np.flatnonzero(selector(columns))
+        if not len(chosen):
+            return
+        (name,) = measure.dimensions
+        health = _take(columns, chosen)
+        # Numbered as events of health come: those of other kinds take no place of the 1,000.
+        index = self.dimensions.setdefault(name, DimensionIndex())
+        numbers = index.codes(health[name])
+        width = len(index.values)
+        codes = groups.inverse[chosen] * width + numbers
+        for code, acc in deltas.fold_health(codes, health["occurred_at_ms"] // MINUTE_MS, index.values, health):
+            group, number = divmod(code, width)
+            self._merge(measure, "", "", groups, group, acc)
+            self._merge(measure, name, index.values[number], groups, group, acc)
 
     def _dimension_codes(self, name: str, groups: _Groups, columns: Columns) -> tuple[DimensionIndex, Array]:
         index = self.dimensions.setdefault(name, DimensionIndex())

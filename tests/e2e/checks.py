@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from tests.oracle.unseal import Unsealer
-from tests.support.compare import differences
+from tests.support.compare import differences, due
 from tests.support.events import COST_EVENTS, OPS_EVENTS, USER_EVENTS, VIDEO_STATUS
 from tests.support.stack import PATIENCE, Stack
 from tests.support.truth import Key, Record, Truth, compute
@@ -59,6 +59,8 @@ def check_live(stack: Stack, truth: Truth, timeout_s: float = 20.0, sizes: Itera
 
 
 def _live(stack: Stack, wanted: dict[Key, Any]) -> dict[Key, Any]:
+    """What Redis holds of them, each with the status of its window in ClickHouse: a series holds values alone."""
+    statuses = {key: value[3] for key, value in stack.windows().items()}
     keys = list(wanted)
     pipe = stack.redis.pipeline(transaction=False)
     for metric, size, start_ms, dimension, value in keys:
@@ -69,8 +71,9 @@ def _live(stack: Stack, wanted: dict[Key, Any]) -> dict[Key, Any]:
             pipe.hget(f"sp:series:{metric}:{size}{dim}", str(start_ms // 1000))
     texts = pipe.execute()
     return {
-        key: (float(text) if text else None, *wanted[key][1:])
+        key: (float(text) if text else None, *due(wanted[key], status)[1:], status)
         for key, text in zip(keys, texts, strict=True)
+        for status in (statuses.get(key, "open"),)
         if text is not None
     }
 

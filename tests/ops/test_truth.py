@@ -18,7 +18,7 @@ from tests.support.events import (
     user_event,
     video_event,
 )
-from tests.support.truth import Record, compute, expected
+from tests.support.truth import Ended, Record, compute, expected
 from tests.support.truth_check import check_record, money_e4, time_ms
 from tests.support.workload import Workload
 from tests.support.workload_bad import ways
@@ -222,3 +222,32 @@ def test_workload_is_deterministic_and_holds_every_kind() -> None:
 def test_builders_draw_unique_ids_unless_given() -> None:
     """Two events of a builder are two events."""
     assert uuid.UUID(user_event(HOUR)["event_id"]) != uuid.UUID(user_event(HOUR)["event_id"])
+
+
+def _health(log: Log, at: int, ok: bool, service: str = "api", event_id: str = "", partition: int = 0) -> None:
+    event = {"event_id": event_id or str(uuid.uuid4()), "schema_version": "1.0.0", "occurred_at": rfc3339(at)}
+    log.add(
+        "ops-events", event | {"service": service, "kind": "health", "ok": ok, "interval_s": 30}, partition=partition
+    )
+
+
+def test_uptime_by_its_last_event_of_each_minute(log: Log) -> None:
+    """The last of a minute counts (of two at one instant the higher id), silence is down, a service counts from its first."""
+    for second, ok in ((0, True), (59, False), (130, True), (129, False)):
+        _health(log, HOUR + second * 1000, ok)
+    _health(log, HOUR + 200_000, True, event_id="B0000000-0000-4000-8000-000000000000")
+    _health(log, HOUR + 200_000, False, event_id="a0000000-0000-4000-8000-000000000000", partition=1)
+    _health(log, HOUR + 240_000, True, service="web")
+    windows = compute(log.records).windows
+    api, web = (
+        windows["system_uptime", "1h", HOUR, "service", "api"],
+        windows["system_uptime", "1h", HOUR, "service", "web"],
+    )
+    # Minutes 0 down, 1 silent, 2 and 3 up.
+    assert isinstance(api, Ended) and (api, api.while_open) == ((100 * 2 / 60, 60, 0), (50.0, 4, 0))
+    assert isinstance(web, Ended) and (web, web.while_open) == ((100 / 56, 56, 0), (100.0, 1, 0))
+    every = windows["system_uptime", "1h", HOUR, "", ""]
+    # All go to the newest minute that any told of.
+    assert isinstance(every, Ended) and (every, every.while_open) == ((100 * 3 / 116, 116, 0), (50.0, 6, 0))
+    assert windows["system_uptime", "1m", HOUR, "service", "api"] == (0.0, 1, 0)
+    assert windows["system_uptime", "5m", HOUR, "", ""] == (50.0, 6, 0)

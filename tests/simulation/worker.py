@@ -97,6 +97,10 @@ class SimAlerting:
         """Whether the alerts of this partition are known."""
         return partition in self._owned
 
+    def judge_presence(self, value: MetricValue, partition: int) -> None:
+        """No service speaks in these histories."""
+        self._process.world.problem(f"a silence of nobody: {value}")
+
     def announce(self, item: Any) -> None:
         """No topic pauses in these histories (that takes 500 records)."""
         if item.rule != "lost_offsets":

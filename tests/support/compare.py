@@ -13,14 +13,23 @@ _RELATIVE = 1e-9
 _PERCENTILE = 0.01
 
 
+def due(expected: Any, status: str) -> Any:
+    """What a window of that status (open, final, corrected) must say: some metrics say less of one that goes on."""
+    return getattr(expected, "while_open", expected) if status == "open" else expected
+
+
 def differences(found: Mapping[Key, Any], truth: Mapping[Key, Any], late: bool = True) -> list[str]:
-    """What is wrong, in words; [] if everything is equal. Values are (value, count, late)."""
+    """What is wrong, in words; [] if everything is equal. Values are (value, count, late), and of found ones the status may
+    follow; without it a window is over."""
     wrong = [f"missing {key}: truth says {truth[key]}" for key in truth if key not in found]
     # Metrics of one measure share its cells: a window that another metric opened may be there without events of this one.
     wrong += [f"extra {key}: {value}" for key, value in found.items() if key not in truth and value[1]]
-    for key, expected in truth.items():
+    for key in truth:
         got = found.get(key)
-        if got is not None and not _equal(key[0], got, expected, late):
+        if got is None:
+            continue
+        expected = due(truth[key], got[3] if len(got) > 3 else "")
+        if not _equal(key[0], got, expected, late):
             wrong.append(f"different {key}: got {tuple(got)}, truth says {tuple(expected)}")
     return wrong
 

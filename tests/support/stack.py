@@ -208,17 +208,17 @@ class Stack:
         """Every record of the event topics as the broker has it."""
         return asyncio.run(read_all(self.broker.bootstrap, TRUTH_TOPICS))
 
-    def windows(self) -> dict[tuple[str, str, int, str, str], tuple[float | None, int, int]]:
-        """gold.windows and gold.entities as the comparison wants them."""
+    def windows(self) -> dict[tuple[str, str, int, str, str], tuple[float | None, int, int, str]]:
+        """gold.windows and gold.entities as the comparison wants them: value, count, late, status."""
         rows = self.query(
-            "SELECT metric, window, toUnixTimestamp(window_start) * 1000, dimension, dimension_value, value, count, late"
-            " FROM gold.windows FINAL"
+            "SELECT metric, window, toUnixTimestamp(window_start) * 1000, dimension, dimension_value, value, count, late,"
+            " toString(status) FROM gold.windows FINAL"
         )
         found = {row[:5]: row[5:] for row in rows}
         for metric, entity, value, count in self.query(
             "SELECT metric, entity, sum_e4 / 10000, count FROM gold.entities FINAL"
         ):
-            found[metric, "all", 0, "video_id", entity] = (value, count, 0)
+            found[metric, "all", 0, "video_id", entity] = (value, count, 0, "")
         return found  # type: ignore[return-value]  # rows are untyped
 
 

@@ -36,7 +36,30 @@ _INTEGERS: dict[str, str] = {
     "latency_ms": "latency_ms",
     "ok": "ok",
 }
-_TEXTS = ("event_id", "activity_type", "status", "niche", "video_type", "component", "kind", "queue", "provider")
+_TEXTS = (
+    "event_id",
+    "activity_type",
+    "status",
+    "niche",
+    "video_type",
+    "component",
+    "kind",
+    "queue",
+    "provider",
+    "service",
+)
+
+
+class Ended(tuple[float | None, int, int]):
+    """A Value of a window that is over; `while_open` is what the window says until then, where that is something else."""
+
+    while_open: Value
+
+    def __new__(cls, value: Value, while_open: Value) -> Ended:
+        """Both."""
+        made = super().__new__(cls, value)
+        made.while_open = while_open
+        return made
 
 
 class Record(NamedTuple):
@@ -55,7 +78,7 @@ class Truth:
 
     `dead`: reason -> records; `dead_by_topic`: (topic, reason) -> records; `duplicates`, `repeats` (statuses of a
     video after its first), `accepted`: topic -> records; `late`: (topic, size) -> events that no window of the size took.
-    A window without any event of its metric has no row; the limit of 1,000 values a dimension is not applied.
+    A window without any event of its metric has no row; where an open window says something else, its value is `Ended`. The limit of 1,000 values a dimension is not applied.
     """
 
     windows: dict[Key, Value]
@@ -121,8 +144,11 @@ def compute(records: Iterable[Record], *, late_too: bool = False) -> Truth:
         dead: dict[str, int] = {}
         for (_, reason), n in by_topic.items():
             dead[reason] = dead.get(reason, 0) + n
+        windows: dict[Key, Value] = {tuple(row[:5]): tuple(row[5:]) for row in pairs("FROM windows")}  # type: ignore[misc]  # rows are untyped
+        for *key, value, n, late in pairs("FROM while_open"):
+            windows[tuple(key)] = Ended(windows[tuple(key)], (value, n, late))  # type: ignore[index]  # rows are untyped
         return Truth(
-            windows={(m, w, s, d, v): (value, n, late) for m, w, s, d, v, value, n, late in pairs("FROM windows")},
+            windows=windows,
             entities={
                 (m, "all", 0, "video_id", str(video)): (value, n, 0) for m, video, value, n in pairs("FROM entities")
             },

@@ -136,6 +136,34 @@ FROM (SELECT size, start_ms, count_if(status = 'published') AS published, count_
              count_if(after_end) AS late
       FROM videos WHERE status IN ('completed', 'published') GROUP BY size, start_ms);
 
+-- Uptime: of each minute of each service the last health event (by time, then id) says whether it was up; a silent minute is
+-- down. A service counts from its first minute in the window: to the window's end once that is over, before that to the newest
+-- minute that is known (`open_value`, `open_n`).
+CREATE TABLE health AS
+SELECT size, ms, start_ms, service, occurred_ms // 60000 AS minute, arg_max(ok, (occurred_ms, event_id)) AS up,
+       count(*) AS n, count_if(after_end) AS late
+FROM (SELECT * REPLACE (lower(event_id) AS event_id), CASE size WHEN '1m' THEN 60000 WHEN '5m' THEN 300000
+             WHEN '1h' THEN 3600000 ELSE 86400000 END AS ms
+      FROM taken WHERE topic = 'ops-events' AND kind = 'health')
+GROUP BY ALL;
+
+CREATE TABLE services AS
+SELECT size, start_ms, d.dimension, service, (start_ms + ms) // 60000 AS end_minute, min(minute) AS first, max(minute) + 1 AS next,
+       sum(up) AS up, sum(late) AS late
+FROM health CROSS JOIN (VALUES (''), ('service')) AS d (dimension) GROUP BY ALL;
+
+CREATE TABLE uptimes AS
+SELECT size, start_ms, dimension, CASE dimension WHEN '' THEN '' ELSE service END AS dimension_value, sum(up) AS up,
+       sum(end_minute - first) AS n, max(next) * count(*) - sum(first) AS open_n, sum(late) AS late
+FROM services GROUP BY size, start_ms, dimension, 4;
+
+INSERT INTO windows
+SELECT 'system_uptime', size, start_ms, dimension, dimension_value, 100.0 * up / n, n, late FROM uptimes;
+
+CREATE TABLE while_open AS
+SELECT 'system_uptime' AS metric, size, start_ms, dimension, dimension_value, 100.0 * up / open_n AS value, open_n AS n, late
+FROM uptimes;
+
 -- Costs, in 1/10000 USD.
 INSERT INTO windows
 SELECT 'total_cost_usd', size, start_ms,

@@ -84,7 +84,7 @@ _OF_TOPIC: dict[str, dict[str, Breaker]] = {
 
 def ways(topic: str) -> dict[str, Breaker]:
     """Every way to break a message of a topic, by its name."""
-    return _ANY | _OF_TOPIC[topic]
+    return _ANY | _OF_TOPIC.get(topic, {})
 
 
 def malformed(rng: random.Random, topic: str, value: bytes) -> bytes | None:

@@ -13,7 +13,7 @@ from schemas.internal import SavedState
 from schemas.results import Cell
 from streamproc.agents.restore import load_state
 from streamproc.decode import decode_batch
-from streamproc.windows.merge import MergeState
+from streamproc.windows.merge import MergeState, SourceProgress
 from streamproc.windows.source import SourceState
 from tests.support.truth import Record
 
@@ -78,15 +78,18 @@ def cells_of(topic: str, partition: int, records: list[Record], rng: random.Rand
     return flushed
 
 
-def published(flushed: list[list[Cell]]) -> dict[tuple[str, str, int, str, str], tuple[float | None, int, int]]:
-    """What stage 2 publishes of these cells."""
+def published(
+    flushed: list[list[Cell]], progress: dict[str, SourceProgress] | None = None
+) -> dict[tuple[str, str, int, str, str], tuple[float | None, int, int, str]]:
+    """What stage 2 publishes of these cells (value, count, late, status), once all sources are as far as `progress` says."""
     merge = MergeState()
     merge.restore([], dict.fromkeys(("1m", "5m", "1h", "1d"), -(2**62)), NOW_MS)
     for offset, cells in enumerate(flushed):
         merge.apply(cells, offset, NOW_MS)
+    merge.finish(progress or {}, NOW_MS, 2**40)
     found = {}
     for key in merge.windows:
         for value in merge.values(key, NOW_MS):
             name = (value.metric, value.size, value.window_start_ms, value.dimension, value.dimension_value)
-            found[name] = (value.value, value.count, value.late)
+            found[name] = (value.value, value.count, value.late, value.status)
     return found

@@ -24,10 +24,12 @@ from streamproc.windows.accumulators import (
     Sum,
     SumDistinct,
     UnreadableError,
+    Uptime,
     load_accumulator,
     new_accumulator,
 )
-from streamproc.windows.formulas import FORMULAS
+from streamproc.windows.formulas import FORMULAS, value_of
+from streamproc.windows.uptime import mark_of, minute_of
 
 counts = st.integers(0, 10**9)
 amounts = st.integers(-(10**20), 10**20)
@@ -35,7 +37,26 @@ ids = st.sets(st.integers(0, 2**64 - 1), max_size=20)
 #: The same id always has the same amount: what producers promise.
 id_amounts = st.sets(st.integers(0, 2**128 - 1), max_size=12).map(lambda keys: {k: k % 1000 - 500 for k in keys})
 
+
+def of_marks(marks: dict[str, set[int]]) -> Uptime:
+    """Health events as marks, each by itself in its minute."""
+    acc = Uptime()
+    for service, found in marks.items():
+        for mark in found:
+            acc.merge(Uptime(1, 0, {service: {minute_of(mark): mark}}))
+    return acc
+
+
+#: Few minutes, times and ids, so that events meet: also at the same millisecond, also the same event.
+marks = st.builds(
+    lambda minute, ms, event_id, ok: mark_of((29_000_000 + minute) * 60_000 + ms, event_id, ok),
+    st.integers(0, 4), st.sampled_from([0, 1, 59_999]), st.sampled_from([0, 7, 2**128 - 1]), st.booleans(),
+)  # fmt: skip
+
 BY_KIND = {
+    "uptime": st.dictionaries(st.sampled_from(["api", "web", ""]), st.sets(marks, min_size=1), max_size=3).map(
+        of_marks
+    ),
     "count": st.builds(Count, counts, counts),
     "sum": st.builds(Sum, counts, counts, amounts),
     "distinct": st.builds(lambda n, i: Distinct(n, 0, BitMap64(i)), counts, ids),
@@ -53,6 +74,8 @@ def meaning(acc: Accumulator) -> list[Any]:
     """State without regard to the order of dictionaries."""
     if isinstance(acc, IdSum):
         return [acc.n, sorted(acc.amounts.items())]
+    if isinstance(acc, Uptime):
+        return [acc.n, acc.late, acc.marks]
     state = acc.state()
     return [sorted(part.items()) if isinstance(part, dict) else part for part in state]
 
@@ -124,6 +147,11 @@ def test_damaged_bytes_are_unreadable_or_a_whole_accumulator(
         ("histogram", [1, 0, {10**6: 1}]),
         ("ratio", [1, 0, 2]),
         ("id_sum", [1, 0, b"x" * 16, []]),
+        ("uptime", [0, 0, {"api": bytes(23)}]),
+        ("uptime", [1, 0, {"api": b""}]),
+        ("uptime", [1, 0, {"api": bytes(22)}]),
+        ("uptime", [1, 0, {"api": bytes(22) + b"\x02"}]),
+        ("uptime", [2, 0, {"api": bytes(46)}]),
     ],
 )
 def test_states_that_none_of_ours_is(kind: str, state: list[Any]) -> None:
@@ -202,8 +230,64 @@ def test_formulas_of_nothing(name: str) -> None:
     kinds = {
         "count": "count", "distinct": "distinct", "mean": "sum", "money": "sum", "id_money": "id_sum",
         "money_per_distinct": "sum_distinct", "percent": "ratio", "share": "ratio",
-        "p50": "histogram", "p95": "histogram", "p99": "histogram",
+        "uptime": "uptime", "p50": "histogram", "p95": "histogram", "p99": "histogram",
     }  # fmt: skip
     value, count, total = FORMULAS[name](TYPES[kinds[name]]())
     assert (count, total) == (0, 0)
     assert value == (0.0 if name in ("count", "distinct", "money", "id_money") else None)
+
+
+@given(BY_KIND["uptime"], BY_KIND["uptime"])
+def test_minutes_are_joined_once_however_often(a: Uptime, b: Uptime) -> None:
+    """Merging overlapping parts changes no minute."""
+    once, twice = Uptime(), Uptime()
+    for part in (a, b):
+        once.merge(part)
+    for part in (b, a, b, a):
+        twice.merge(part)
+    assert once.marks == twice.marks
+
+
+rows_of_health = st.lists(
+    st.tuples(
+        st.integers(0, 2), st.integers(0, 1), st.sampled_from([0, 5, 59_999]), st.integers(0, 2**128 - 1), st.booleans()
+    ),
+    max_size=40,
+)
+
+
+@given(rows_of_health)
+def test_a_fold_of_health_keeps_the_last_event_of_each_minute(rows: list[tuple[int, int, int, int, bool]]) -> None:
+    """Against a plain maximum over (time, id, ok)."""
+    services = ["api", "web", "queue"]
+    at = [(29_000_000 + minute) * 60_000 + ms for _, minute, ms, _, _ in rows]
+    codes = np.array([minute * 3 + service for service, minute, *_ in rows], dtype=np.int64)
+    columns = {
+        "occurred_at_ms": np.array(at, dtype=np.int64),
+        "event_id_hi": np.array([row[3] >> 64 for row in rows], dtype=np.uint64),
+        "event_id_lo": np.array([row[3] & 2**64 - 1 for row in rows], dtype=np.uint64),
+        "ok": np.array([row[4] for row in rows], dtype=np.bool_),
+    }
+    found: dict[str, dict[int, int]] = {}
+    n = 0
+    for _, acc in deltas.fold_health(codes, columns["occurred_at_ms"] // 60_000, services, columns):
+        n += acc.n
+        for service, minutes in acc.marks.items():
+            assert not minutes.keys() & found.setdefault(service, {}).keys()
+            found[service] |= minutes
+    due: dict[str, dict[int, int]] = {}
+    for (service, minute, _, event_id, ok), ms in zip(rows, at, strict=True):
+        minutes = due.setdefault(services[service], {})
+        minutes[29_000_000 + minute] = max(minutes.get(29_000_000 + minute, -1), mark_of(ms, event_id, ok))
+    assert (found, n) == (due, len(rows))
+
+
+def test_uptime_of_an_open_window_ends_with_its_newest_minute_of_an_ended_one_with_its_end() -> None:
+    """api: up, silent, down, up from minute 10 on; web: up in minute 12 only."""
+    hour = 480_000 * 3_600_000
+    acc = Uptime()
+    for service, minute, ok in (("api", 10, 1), ("api", 12, 0), ("api", 13, 1), ("web", 12, 1)):
+        at = hour + minute * 60_000
+        acc.merge(Uptime(1, 0, {service: {at // 60_000: mark_of(at, 1, bool(ok))}}))
+    assert value_of("uptime", acc, None) == (50.0, 6, 0)
+    assert value_of("uptime", acc, hour + 3_600_000) == (100 * 3 / 98, 98, 0)

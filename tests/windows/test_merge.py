@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.results import CORRECTED, FINAL, OPEN, Cell
-from streamproc.windows.accumulators import Count, IdSum
+from streamproc.windows.accumulators import Count, IdSum, Uptime
 from streamproc.windows.merge import MergeState, SourceProgress, WindowKey
+from streamproc.windows.uptime import mark_of
 
 MINUTE = 60_000
 START = 1_800_000_000_000 - 1_800_000_000_000 % MINUTE
@@ -153,3 +154,25 @@ def test_the_only_cell_of_a_window_cannot_be_read() -> None:
     state.apply([msgspec.structs.replace(cell("b", 5, 7), data=b"\x92\xff\x00")], 0, START)
     assert value(state)[0] == 0.0
     assert state.windows[KEY].unreadable == ["b"]
+
+
+def test_uptime_counts_silence_to_the_end_once_the_window_is_over() -> None:
+    """Two logs of a service (the older is lost): the later event of a minute decides, whichever comes first."""
+    hour = START - START % 3_600_000
+    key = WindowKey("uptime", "service", "api", "1h", hour)
+
+    def health(source: str, version: int, *events: tuple[int, bool]) -> Cell:
+        marks = {(hour + ms) // MINUTE: mark_of(hour + ms, 1, ok) for ms, ok in events}
+        return Cell(*key, source, version, Uptime(len(events), 0, {"api": marks}).to_bytes())
+
+    new, old = health("a", 7, (90_000, True), (119_000, False)), health("b", 3, (100_000, False), (130_000, True))
+    for order in ([new, old], [old, new, old]):
+        state = known()
+        for offset, each in enumerate(order):
+            state.apply([each], offset, START)
+        assert value(state, key) == (50.0, 4 * (8 + 4), OPEN)
+        progress = {"ops-events/0/x": SourceProgress(hour + 3_600_000 + LATENESS, START)}
+        assert state.finish(progress, START, 60_000) == 1
+        assert value(state, key) == (100 / 59, 4 * (8 + 4) + 1, FINAL)
+        state.apply([health("a", 9, (180_000, True))], 9, START)
+        assert value(state, key) == (200 / 59, 4 * (10 + 4) + 2, CORRECTED)
