@@ -9,6 +9,9 @@ import msgspec
 #: Window names and their sizes in milliseconds, smallest first; `all` (entity totals) has no size.
 SIZES_MS: Final[dict[str, int]] = {"1m": 60_000, "5m": 300_000, "1h": 3_600_000, "1d": 86_400_000}
 ALL: Final = "all"
+#: Size of a daily metric of the warehouse, in rules and alerts.
+DAY: Final = "day"
+DAY_MS: Final = SIZES_MS["1d"]
 
 OPEN: Final = "open"
 FINAL: Final = "final"

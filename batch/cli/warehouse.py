@@ -38,9 +38,11 @@ def register(app: typer.Typer) -> None:
         """Bring the gold tables up to date, test them, put the newest daily metrics into Redis, and note in meta.datasets what
         there is.
 
+        Rules on daily metrics are judged last, by the newest day that is over, and their alerts go to the topic `alerts`.
+
         Safe to run again and to kill: a build without news writes nothing, one that was killed is done again.
         """
-        from batch.warehouse import daily_redis, dbt
+        from batch.warehouse import daily_alerts, daily_redis, dbt
         from streamproc.cli.with_clickhouse import with_clickhouse
         from streamproc.config import load_settings
         from streamproc.datasets import refresh
@@ -50,9 +52,12 @@ def register(app: typer.Typer) -> None:
         results = dbt.run(settings, arguments, {"everything": True} if everything else None)
         shown = daily_redis.publish(settings)
         with_clickhouse(settings, lambda clickhouse: refresh(clickhouse, settings))
+        alerts = daily_alerts.judge(settings)
         models = sum(each.node.resource_type == "model" for each in results)
         checks = sum(each.node.resource_type == "test" for each in results)
-        typer.echo(f"{models} models built, {checks} tests passed, {shown} daily metrics in Redis")
+        typer.echo(
+            f"{models} models built, {checks} tests passed, {shown} daily metrics in Redis, {alerts} alerts recorded"
+        )
 
     @group.command()
     def docs(

@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 from schemas import internal, topics
 from schemas.alerts import AlertState, AlertTransition
 from schemas.internal import readable
-from schemas.results import ALL, MetricValue
+from schemas.results import ALL, DAY, MetricValue
 from streamproc.agents.publisher import Message, Publisher
 from streamproc.alerts.engine import AlertEngine
 from streamproc.alerts.rules import RuleSet
@@ -104,6 +104,12 @@ class AlertAgent:
             self._outgoing.extend(found)
             self._wake.set()
 
+    def judge_presence(self, value: MetricValue, partition: int) -> None:
+        """Judge whether there was anything in a window; only asked while the partition's values are judged."""
+        if partition in self._owned and (found := self.engine.observe_presence(value, now_ms())):
+            self._outgoing.extend(found)
+            self._wake.set()
+
     def has_judged(self, partition: int) -> bool:
         """Whether values of this partition of window-partials are judged when they are published."""
         return partition in self._owned
@@ -167,6 +173,8 @@ class AlertAgent:
                 self.judge(value, partition)
 
     def _owns(self, metric: str, size: str, dimension: str, dimension_value: str) -> bool:
+        if size == DAY:
+            return False  # judged by who builds the warehouse
         entity = dimension_value if size == ALL else ""
         measure = metric_named(metric).measure
         return internal.partition_of_window(measure, dimension, entity, self._settings.partitions) in self._owned

@@ -72,6 +72,8 @@ class WindowsRole(Role):
         self.losses = LossRecorder(losses, self.alerting.announce)
         self.aggregator.on_lost = self._lost
         self.merge = MergeAgent(settings, store, live, self.alerting.judge)
+        self.merge.attending = self.alerting
+        self.merge.unread = partial(self.behind, topics.WINDOW_PARTIALS)
         self.merge.lookup.is_behind = lambda: not self.ready or sum(self.lag().values()) > _BEHIND
         self.merge_report = MergeReport(settings, self.merge, self.alerting, self.publisher)
         self.aggregator.holes = self.merge.holes = self.holes

@@ -77,6 +77,17 @@ class AlertEngine:
             out.extend(self._give_up_stale(rule, value, first, now_ms))
         return out
 
+    def observe_presence(self, value: MetricValue, now_ms: int) -> list[AlertTransition]:
+        """Judge whether there was anything in a window that is over: rules on no data. `value.count` is 0 for the first window of
+        a silence; windows of one dimension value come in the order of time (MergeState.presence)."""
+        key = watch_key(value)
+        self._owned.add((key[0], key[2]))
+        out: list[AlertTransition] = []
+        for rule in self.rules.attending(key):
+            if not rule.only or value.dimension_value in rule.only:
+                out.extend(self._judge(rule, value, now_ms))
+        return out
+
     def tick(self, now_ms: int) -> list[AlertTransition]:
         """What the clock brings: firing alerts whose cooldown or inhibition is over are announced; alerts of rules
         that are gone or switched off are resolved; what another worker decided on older values is put right.

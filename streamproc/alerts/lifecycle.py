@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Final
 
 from schemas.alerts import AlertState, AlertTransition
-from schemas.results import ALL, OPEN, SIZES_MS, MetricValue
+from schemas.results import ALL, DAY, DAY_MS, OPEN, SIZES_MS, MetricValue
 from streamproc.alerts.rules import ON_FINAL, Rule
 from streamproc.alerts.texts import number_text, time_text, value_text
 from streamproc.catalogue import metric_named
@@ -56,6 +56,8 @@ class Instance:
 
 def verdict(rule: Rule, value: MetricValue, firing: bool) -> Verdict:
     """What the value says under the rule, for an instance that is firing or not."""
+    if rule.no_data:
+        return Verdict.CLEAR if value.count else Verdict.BREACH
     if rule.on == ON_FINAL and value.status == OPEN:
         return Verdict.NEITHER
     if value.value is None or value.count < rule.min_count:
@@ -103,7 +105,10 @@ def event_time_ms(rule: Rule, value: MetricValue) -> int:
 
 def is_stale(rule: Rule, position: tuple[int, int], window_start_ms: int) -> bool:
     """Whether windows have moved on so far from the last one judged that its verdict means nothing any more."""
-    return rule.size != ALL and window_start_ms >= position[0] + STALE_WINDOWS * SIZES_MS[rule.size]
+    if rule.size == ALL:
+        return False
+    size_ms = DAY_MS if rule.size == DAY else SIZES_MS[rule.size]
+    return window_start_ms >= position[0] + STALE_WINDOWS * size_ms
 
 
 def fingerprint(rule: str, labels: dict[str, str]) -> str:
@@ -158,6 +163,8 @@ def summary(rule: Rule, labels: dict[str, str], state: AlertState, value: Metric
     """The line that people read."""
     if state in (AlertState.RESOLVED, AlertState.INACTIVE):
         where = " ".join(f"{name} {text}" for name, text in labels.items())
+        if rule.no_data:
+            return f"{rule.name} resolved{' for ' + where if where else ''}: heard of again"
         now = value_text(value.value, rule.unit)
         limit = value_text(rule.threshold, rule.unit)
         return f"{rule.name} resolved{' for ' + where if where else ''}: {now} (rule: {rule.operator} {limit})"

@@ -16,6 +16,8 @@ OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,
     "<=": operator.le,
 }
+#: Stands where the operator of a rule on silent windows would.
+NO_DATA: Final = "no data"
 SEVERITIES: Final = ("info", "warning", "critical")
 ON_OPEN: Final = "open"
 ON_FINAL: Final = "final"
@@ -28,7 +30,8 @@ WatchKey = tuple[str, str, str]
 class Rule:
     """One alert rule, checked (streamproc/alerts/rules_file.py).
 
-    `size` is '1m' .. '1d', or 'all' for entity totals. `dimension` is '' for the total; `only` are the dimension
+    `size` is '1m' .. '1d', 'all' for entity totals, or 'day' for a daily metric of the warehouse. With `no_data` it fires when
+    nothing was in a window, after something was in the one before, and looks at no value. `dimension` is '' for the total; `only` are the dimension
     values it looks at (empty: all). `threshold` is in the metric's `unit`; None means off until the user sets it.
     `for_ms` is event time; `cooldown_ms` and `repeat_ms` (0: never) are wall time. `resolve_at` is hysteresis: a
     firing alert resolves only beyond it. `group_by` names labels, 'metric', 'rule' or 'severity'.
@@ -54,11 +57,12 @@ class Rule:
     summary: str
     unit: str
     line: int = 0
+    no_data: bool = False
 
     @property
     def active(self) -> bool:
-        """Switched on, and with a threshold."""
-        return self.enabled and self.threshold is not None
+        """Switched on, and with a threshold if it needs one."""
+        return self.enabled and (self.no_data or self.threshold is not None)
 
     @property
     def upward(self) -> bool:
@@ -94,9 +98,11 @@ class RuleSet:
             rule.name: tuple(r.name for r in self.rules if r.active and rule.name in r.inhibits) for rule in self.rules
         }
         self._watching: dict[WatchKey, list[Rule]] = {}
+        self._attending: dict[WatchKey, list[Rule]] = {}
         for rule in self._inhibitors_first():
             if rule.active:
-                self._watching.setdefault((rule.metric, rule.size, rule.dimension), []).append(rule)
+                by_key = self._attending if rule.no_data else self._watching
+                by_key.setdefault((rule.metric, rule.size, rule.dimension), []).append(rule)
 
     def get(self, name: str) -> Rule | None:
         """The rule with that name."""
@@ -109,6 +115,10 @@ class RuleSet:
     def watching(self, key: WatchKey) -> list[Rule]:
         """Active rules on that stream of values, inhibitors before what they inhibit."""
         return self._watching.get(key, [])
+
+    def attending(self, key: WatchKey) -> list[Rule]:
+        """Active rules that ask whether there was anything in such windows."""
+        return self._attending.get(key, [])
 
     def metrics(self) -> set[tuple[str, str]]:
         """(metric, size) of every active rule: other values need not be shown to the engine."""

@@ -7,11 +7,12 @@ from typing import Final
 
 from yaml.nodes import MappingNode
 
-from schemas.results import ALL
-from streamproc.alerts.rules import ON_FINAL, ON_OPEN, OPERATORS, SEVERITIES, Rule, RuleSet
+from schemas.results import ALL, DAY
+from streamproc.alerts.rules import NO_DATA, ON_FINAL, ON_OPEN, OPERATORS, SEVERITIES, Rule, RuleSet
 from streamproc.alerts.texts import PLACEHOLDERS, template_problem
 from streamproc.alerts.yaml_nodes import Fields, Problems, compose, line_of, shown
-from streamproc.catalogue import METRICS, Metric, metric_named
+from streamproc.catalogue import METRICS, Metric, measure_of, metric_named
+from streamproc.catalogue.daily import DAILY_METRICS, DailyMetric
 from streamproc.catalogue.metrics import WINDOWS
 
 FIELDS: Final = (
@@ -22,6 +23,7 @@ FIELDS: Final = (
     "labels",
     "operator",
     "threshold",
+    "no_data",
     "severity",
     "for",
     "on",
@@ -37,6 +39,13 @@ FIELDS: Final = (
 )
 DEFAULT_REPEAT_MS: Final = 4 * 3_600_000
 DEFAULT_SUMMARY: Final = "{metric} is {value} {unit}, {operator} {threshold} {unit}"
+NO_DATA_SUMMARY: Final = "{metric} has no data since {window_start}"
+#: What a rule that looks at no value cannot say.
+_OF_VALUES: Final = ("operator", "threshold", "on", "min_count", "for", "resolve_below", "resolve_above")
+#: What is said of every daily metric of the warehouse: a day that is over, whatever it is made of.
+_NOT_OF_DAYS: Final = ("on", "min_count", "no_data")
+#: What a rule may name.
+Judgeable = Metric | DailyMetric
 _NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 _GROUP_NAMES: Final = ("metric", "rule", "severity")
 #: The one rate whose numerator is no subset of its denominator (see its meaning in the catalogue).
@@ -72,7 +81,8 @@ def parse_rules(text: str, file: str) -> RuleSet:
 
 def _rule(fields: Fields) -> Rule | None:
     """One rule; None if it is too broken to build (its problems are noted)."""
-    for name in ("name", "metric", "operator"):
+    no_data = fields.boolean("no_data", False)
+    for name in ("name", "metric", *(() if no_data else ("operator",))):
         if not fields.has(name):
             fields.bad(name, "required")
     metric = _metric(fields)
@@ -80,9 +90,9 @@ def _rule(fields: Fields) -> Rule | None:
         return None
     size = _size(fields, metric)
     dimension, only = _dimension(fields, metric)
-    symbol = fields.text("operator", ">", tuple(OPERATORS))
+    symbol = NO_DATA if no_data else fields.text("operator", ">", tuple(OPERATORS))
     threshold = fields.number("threshold")
-    on, min_count = _when(fields, metric, size)
+    on, min_count = (ON_FINAL, 0) if no_data or size == DAY else _when(fields, metric, size)
     rule = Rule(
         name=fields.text("name"),
         metric=metric.name,
@@ -101,26 +111,35 @@ def _rule(fields: Fields) -> Rule | None:
         group_by=_group_by(fields, dimension),
         inhibits=fields.texts("inhibits") or (),
         enabled=fields.boolean("enabled", True),
-        summary=fields.text("summary", DEFAULT_SUMMARY),
+        summary=fields.text("summary", NO_DATA_SUMMARY if no_data else DEFAULT_SUMMARY),
         unit=metric.unit,
         line=fields.line_for("name"),
+        no_data=no_data,
     )
     _check_rule(fields, rule, metric)
     return rule
 
 
-def _metric(fields: Fields) -> Metric | None:
+def _metric(fields: Fields) -> Judgeable | None:
     name = fields.text("metric")
+    daily = next((metric for metric in DAILY_METRICS if metric.name == name), None)
     try:
-        return metric_named(name)
+        live = metric_named(name)
     except KeyError:
+        if daily is not None:
+            return daily
         if fields.has("metric"):
-            names = sorted({m.name for m in METRICS} | {m.alias for m in METRICS if m.alias})
+            names = sorted(
+                {m.name for m in METRICS} | {m.alias for m in METRICS if m.alias} | {m.name for m in DAILY_METRICS}
+            )
             fields.bad("metric", f"no such metric; allowed: {', '.join(names)}")
         return None
+    return daily if daily is not None and fields.text("window") == DAY else live
 
 
-def _size(fields: Fields, metric: Metric) -> str:
+def _size(fields: Fields, metric: Judgeable) -> str:
+    if isinstance(metric, DailyMetric):
+        return fields.text("window", DAY, (DAY,))
     if metric.entity:
         return fields.text("window", ALL, (ALL,))
     if fields.text("metric") == metric.alias:
@@ -131,7 +150,7 @@ def _size(fields: Fields, metric: Metric) -> str:
     return fields.text("window", WINDOWS[0], WINDOWS)
 
 
-def _dimension(fields: Fields, metric: Metric) -> tuple[str, frozenset[str]]:
+def _dimension(fields: Fields, metric: Judgeable) -> tuple[str, frozenset[str]]:
     names = (metric.entity,) if metric.entity else metric.dimensions
     default = metric.entity
     node = fields.mapping("labels")
@@ -152,7 +171,7 @@ def _dimension(fields: Fields, metric: Metric) -> tuple[str, frozenset[str]]:
     return dimension, only
 
 
-def _when(fields: Fields, metric: Metric, size: str) -> tuple[str, int]:
+def _when(fields: Fields, metric: Judgeable, size: str) -> tuple[str, int]:
     """Which windows the rule looks at, and how many events one needs."""
     final_only = metric.judged == "final_only"
     if size == ALL:
@@ -192,7 +211,12 @@ def _group_by(fields: Fields, dimension: str) -> tuple[str, ...]:
     return names
 
 
-def _check_rule(fields: Fields, rule: Rule, metric: Metric) -> None:
+def _check_rule(fields: Fields, rule: Rule, metric: Judgeable) -> None:
+    if rule.no_data:
+        _check_no_data(fields, rule)
+    if rule.size == DAY:
+        for name in filter(fields.has, _NOT_OF_DAYS):
+            fields.bad(name, "a daily metric has one value a day, judged when the day is over; leave it out")
     if rule.for_ms and rule.size == ALL:
         fields.bad("for", "an entity total has no event time; leave it out")
     own = (rule.dimension,) if rule.dimension else ()
@@ -206,7 +230,16 @@ def _check_rule(fields: Fields, rule: Rule, metric: Metric) -> None:
         fields.bad("threshold", why)
 
 
-def _impossible(rule: Rule, metric: Metric) -> str:
+def _check_no_data(fields: Fields, rule: Rule) -> None:
+    """Only of what is to be heard of in every window."""
+    for name in filter(fields.has, _OF_VALUES):
+        fields.bad(name, "a rule on no data looks at no value; leave it out")
+    regular = [metric.name for metric in METRICS if measure_of(metric.measure).is_regular]
+    if rule.metric not in regular:
+        fields.bad("no_data", f"{rule.metric} may be silent; allowed with: {', '.join(regular)}")
+
+
+def _impossible(rule: Rule, metric: Judgeable) -> str:
     """Why no value, or every value, would fire; '' if the threshold makes sense."""
     threshold = rule.threshold or 0.0
     if metric.unit != "USD" and threshold < 0:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from schemas.alerts import AlertState
+from streamproc.alerts.rules import NO_DATA
 from streamproc.alerts.texts import time_text, value_text
 from streamproc.notify.grouping import Notice
 
@@ -91,6 +92,8 @@ def _full(notice: Notice) -> list[dict[str, Any]]:
         "Severity": item.severity,
         "Rule": item.rule,
     }
+    if item.operator == NO_DATA:
+        del fields["Value"], fields["Threshold"]
     if not item.metric:
         # An alert that no metric made, such as a paused topic: no value and no window.
         del fields["Value"], fields["Window"]

@@ -33,6 +33,11 @@ def test_shipped_rules() -> None:
     assert (by_name["queue-slow"].threshold, by_name["queue-slow"].on) == (60, "final")
     assert {rule.name for rule in rules.rules if not rule.active} == {"daily-burn-rate", "video-success-rate"}
     assert by_name["daily-burn-rate"].metric == "total_cost_usd"
+    uptime, silent, daily = (by_name[name] for name in ("uptime-low", "uptime-no-data", "cost-efficiency-low"))
+    assert (uptime.operator, uptime.threshold, uptime.on, uptime.dimension) == ("<", 99.9, "final", "service")
+    assert silent.no_data and silent.active and rules.attending(("system_uptime", "5m", "service")) == [silent]
+    assert not rules.watching(("system_uptime", "5m", "service"))
+    assert (daily.metric, daily.size, daily.operator, daily.threshold) == ("cost_efficiency", "day", "<", 3.0)
     assert by_name["daily-burn-rate"].size == "1d"
     # Inhibitors are judged first, so that a jump past both thresholds announces one.
     assert [r.name for r in rules.watching(("cost_per_video_usd", "all", "video_id"))] == [
@@ -47,6 +52,17 @@ def test_defaults() -> None:
     assert rule.repeat_ms == 4 * 3_600_000
     assert rule.group_by == ("metric",)
     assert rule.enabled and rule.active
+
+
+def test_a_daily_metric_by_its_window() -> None:
+    """Some names are those of live metrics too: the window says which is meant."""
+    daily = GOOD.replace("api_response_time_p95_ms", "system_uptime").replace("5m\n    min_count: 20", "day")
+    (rule,) = parse_rules(daily.replace("200", "50"), "r.yaml").rules
+    assert (rule.size, rule.on, rule.min_count, rule.unit) == ("day", "final", 0, "%")
+    (live,) = parse_rules(
+        GOOD.replace("api_response_time_p95_ms", "system_uptime").replace("200", "50"), "r.yaml"
+    ).rules
+    assert (live.size, live.min_count) == ("5m", 20)
 
 
 def test_all_fields() -> None:
@@ -87,6 +103,8 @@ BASE = {
 }
 COST = {"metric": "cost_per_video_usd", "window": None, "min_count": None}
 SUM = {"metric": "total_cost_usd"}
+NO_DATA = {"metric": "system_uptime", "no_data": "true", "operator": None, "threshold": None, "min_count": None}
+DAILY = {"metric": "cost_efficiency", "window": "day", "min_count": None}
 
 #: fields that differ from BASE (None: left out), the field at fault, and words of the message
 MISTAKES: list[tuple[dict[str, str | None], str, str]] = [
@@ -134,6 +152,16 @@ MISTAKES: list[tuple[dict[str, str | None], str, str]] = [
     ({"summary": '"{value.real}"'}, "summary", "unknown placeholder {value.real}"),
     ({"summary": '"{video_id}"'}, "summary", "unknown placeholder {video_id}"),
     ({"summary": '"{value"'}, "summary", "not a template"),
+    ({**NO_DATA, "operator": '"<"'}, "operator", "looks at no value"),
+    ({**NO_DATA, "min_count": "5"}, "min_count", "looks at no value"),
+    ({**NO_DATA, "for": "5m"}, "for", "looks at no value"),
+    ({**NO_DATA, "metric": "user_events"}, "no_data", "may be silent; allowed with: system_uptime"),
+    ({**NO_DATA, "no_data": "perhaps"}, "no_data", "true or false"),
+    ({**DAILY, "window": "1d"}, "window", "allowed: day"),
+    ({**DAILY, "on": "final"}, "on", "one value a day"),
+    ({**DAILY, "min_count": "5"}, "min_count", "one value a day"),
+    ({**DAILY, "dimension": "service"}, "dimension", "has no dimensions"),
+    ({**DAILY, "metric": "active_users"}, "window", "allowed: 1m, 5m, 1h, 1d"),
     ({"name": "a b"}, "name", "letters, digits"),
     ({"thresold": "3"}, "thresold", "unknown field"),
 ]

@@ -23,7 +23,11 @@ class House:
     def __init__(self, directory: Path) -> None:
         self.clickhouse = start_clickhouse(directory / "clickhouse")
         self.redis = start_redis(directory / "redis")
+        # There is no broker here to record alerts on daily metrics.
+        rules = directory / "no_rules.yaml"
+        rules.write_text("rules: []\n")
         self.env = os.environ | {
+            "STREAMPROC_ALERT_RULES": str(rules),
             "STREAMPROC_CLICKHOUSE_URL": self.clickhouse.url,
             "STREAMPROC_REDIS_URL": self.redis.url,
             "STREAMPROC_DATA_DIR": str(directory / "data"),

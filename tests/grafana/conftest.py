@@ -84,7 +84,11 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
     clickhouse = start_clickhouse(directory / "clickhouse")
     redis = start_redis(directory / "redis")
     try:
+        # There is no broker here to record alerts on daily metrics.
+        rules = directory / "no_rules.yaml"
+        rules.write_text("rules: []\n")
         env = os.environ | {
+            "STREAMPROC_ALERT_RULES": str(rules),
             "STREAMPROC_CLICKHOUSE_URL": clickhouse.url,
             "STREAMPROC_REDIS_URL": redis.url,
             "STREAMPROC_DATA_DIR": str(directory / "data"),
