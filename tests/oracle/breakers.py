@@ -119,6 +119,20 @@ BY_TOPIC: dict[str, tuple[Breaker, ...]] = {
         _put("amount_usd", '"Infinity"'),
         _with('"corrects":"me"'),
     ),
+    "ops-events": (
+        _put("service", "null"),
+        _put("service", "7"),
+        _put("kind", '"heartbeat"'),
+        _put("ok", "1"),
+        _put("ok", '"true"'),
+        _drop("ok"),
+        _drop("interval_s"),
+        _put("interval_s", "-1"),
+        _put("interval_s", "1.5"),
+        _with('"queued_at":"soon"'),
+        _with('"latency_ms":-1'),
+        _with('"provider":5'),
+    ),
 }
 
 

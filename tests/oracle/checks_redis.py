@@ -22,7 +22,7 @@ def check(db: duckdb.DuckDBPyConnection, store: Redis) -> list[Finding]:
     """Compare `sp:live`, `sp:series` and `sp:entity` with the expected tables."""
     expected: dict[str, Windows] = defaultdict(dict)
     for metric, win, start, dim, dv, value, n, late in db.execute(
-        "SELECT metric, win, start // 1000, dim, dv, value, n, late FROM want"
+        "SELECT metric, win, start // 1000, dim, dv, value, n, late FROM want_now"
     ).fetchall():
         expected[f"{metric}:{win}" + (f":{dim}={dv}" if dim else "")][start] = (value, n, late)
     names = list(expected)

@@ -2,7 +2,8 @@
 
 Tables made here, all keyed by (topic, part, log, off) where they speak of records:
 `outcome` (word: counted, duplicate, repeat, lost, or the reason of a dead letter; `late` = too late for every size),
-`ev` (counted events), `want` (metric, win, start, dim, dv, value, n, late, sum_e4), `want_total` (metric, entity, sum_e4, n).
+`ev` (counted events), `want` (metric, win, start, dim, dv, value, n, late, sum_e4), `want_open` (value and n of windows that
+are open, where they differ), `want_total` (metric, entity, sum_e4, n).
 """
 
 from __future__ import annotations
@@ -102,7 +103,13 @@ def _events(db: duckdb.DuckDBPyConnection) -> None:
         UPDATE outcome o SET late = TRUE FROM ev
         WHERE ev.before >= ev.occurred - ev.occurred % {largest} + {largest} + {_LATENESS_MS}
           AND o.topic = ev.topic AND o.part = ev.part AND o.log = ev.log AND o.off = ev.off""")
-    for topic, column in (("user-events", "kind"), ("video-status", "dim_a"), ("video-status", "dim_b")):
+    dimensions = (
+        ("user-events", "kind"),
+        ("video-status", "dim_a"),
+        ("video-status", "dim_b"),
+        ("ops-events", "dim_a"),
+    )
+    for topic, column in dimensions:
         missing = "unknown" if column != "kind" else ""
         if missing:
             db.execute(f"UPDATE ev SET {column} = '{missing}' WHERE {column} IS NULL AND topic = '{topic}'")
@@ -165,18 +172,43 @@ _COST = """
 """
 
 
+#: A minute is up if its last health event is ok (of two at one instant that with the higher id); a service is watched from its
+#: first minute in the window to the window's end, while the window is open to the newest minute that is known.
+_HEALTH = """
+    CREATE OR REPLACE TEMP TABLE m AS
+        SELECT start, ms, dim_a AS service, occurred // 60000 AS minute, count(*) AS n, sum(after) AS late,
+               arg_max(number, (occurred, event_id::VARCHAR)) AS up
+        FROM o WHERE kind = 'health' GROUP BY ALL;
+    CREATE OR REPLACE TEMP TABLE s AS
+        SELECT start, service, sum(up) AS up, sum(late) AS late, (start + ms) // 60000 - min(minute) AS watched,
+               min(minute) AS since, max(minute) AS newest
+        FROM m GROUP BY start, ms, service;
+    INSERT INTO want SELECT 'system_uptime', $w, start, 'service', service, 100 * up / watched, watched, late, 0 FROM s;
+    INSERT INTO want SELECT 'system_uptime', $w, start, '', '', 100 * sum(up) / sum(watched), sum(watched), sum(late), 0
+        FROM s GROUP BY start;
+    INSERT INTO want_open SELECT 'system_uptime', $w, start, 'service', service, 100 * up / (newest - since + 1),
+               newest - since + 1 FROM s;
+    INSERT INTO want_open SELECT 'system_uptime', $w, start, '', '', 100 * sum(up) / sum(heard - since), sum(heard - since)
+        FROM (SELECT *, max(newest) OVER (PARTITION BY start) + 1 AS heard FROM s) GROUP BY start;
+"""
+
+
 def _windows(db: duckdb.DuckDBPyConnection) -> None:
     db.execute("""
         CREATE TABLE want (metric VARCHAR, win VARCHAR, start BIGINT, dim VARCHAR, dv VARCHAR, value DOUBLE, n BIGINT,
                            late BIGINT, sum_e4 HUGEINT)""")
+    # What a window says as long as it is open, where that is something else.
+    db.execute("""
+        CREATE TABLE want_open (metric VARCHAR, win VARCHAR, start BIGINT, dim VARCHAR, dv VARCHAR, value DOUBLE, n BIGINT)
+        """)
     for win, ms in SIZES.items():
         end = f"(occurred - occurred % {ms} + {ms})"
-        for name, topic in (("u", "user-events"), ("v", "video-status"), ("c", "cost-events")):
+        for name, topic in (("u", "user-events"), ("v", "video-status"), ("c", "cost-events"), ("o", "ops-events")):
             db.execute(f"""
                 CREATE OR REPLACE TEMP VIEW {name} AS
-                SELECT *, {end} - {ms} AS start, (before >= {end})::BIGINT AS after
+                SELECT *, {end} - {ms} AS start, {ms} AS ms, (before >= {end})::BIGINT AS after
                 FROM ev WHERE topic = '{topic}' AND before < {end} + {_LATENESS_MS}""")
-        for statement in ";".join((_USER, _VIDEO, _COST)).replace("$w", f"'{win}'").split(";"):
+        for statement in ";".join((_USER, _VIDEO, _COST, _HEALTH)).replace("$w", f"'{win}'").split(";"):
             if statement.strip():
                 db.execute(statement)
 

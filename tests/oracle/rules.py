@@ -195,10 +195,39 @@ def _cost(event: dict[str, Any], value: bytes) -> Row:
     return (NONE, place, component, NIL, NIL, money(amount), NONE, NONE, NONE, NONE, -1.0, text)
 
 
+#: Fields that a kind of ops event must have, and how each is read.
+_OPS_FIELDS: Final[dict[str, tuple[str, ...]]] = {
+    "health": ("ok", "interval_s"),
+    "queue": ("queue", "queued_at", "processing_start"),
+    "api_request": ("endpoint", "http_status", "response_time_ms"),
+    "ai_call": ("provider", "model", "latency_ms", "ok"),
+}
+
+
+def _ops(event: dict[str, Any], value: bytes) -> Row:
+    """Of services only health counts here: `dim_a` is the service, `number` 1 if it was up."""
+    service, kind, ok = event.get("service"), event.get("kind"), event.get("ok")
+    if type(service) is not str or type(kind) is not str or kind not in _OPS_FIELDS:
+        raise _Refused("service or kind")
+    for name in ("queue", "endpoint", "provider", "model"):
+        _maybe_text(event, name)
+    for name in ("queued_at", "processing_start"):
+        _maybe_time(event, name)
+    numbers = [_maybe_whole(event, name) for name in ("interval_s", "response_time_ms", "latency_ms")]
+    _maybe_whole(event, "http_status")
+    if any(number is not None and number < 0 for number in numbers) or (ok is not None and type(ok) is not bool):
+        raise _Refused("a number or ok")
+    if any(event.get(name) is None for name in _OPS_FIELDS[kind]):
+        raise _Refused(f"a field of {kind}")
+    up = int(ok is True) if kind == "health" else NONE
+    return (NONE, NONE, kind, service, NIL, up, NONE, NONE, NONE, NONE, -1.0, _check(event["schema_version"]))
+
+
 _BY_TOPIC: Final[dict[str, Callable[[dict[str, Any], bytes], Row]]] = {
     "user-events": _user,
     "video-status": _video,
     "cost-events": _cost,
+    "ops-events": _ops,
 }
 
 

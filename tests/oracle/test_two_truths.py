@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.oracle.expect import expect
 from tests.oracle.logs import Entry, connect, fill, made_up
 from tests.oracle.rules import judge
 from tests.oracle.traffic import Mix, Traffic
-from tests.support.truth import Record, Truth, compute
+from tests.support.truth import Ended, Record, Truth, compute
 from tests.support.truth_check import check_record
 from tests.support.workload import Workload
 from tests.support.workload_bad import ways
@@ -37,16 +38,18 @@ def _messages(seed: int) -> list[Entry]:
     return entries
 
 
-@pytest.mark.parametrize("source", ["traffic 1", "traffic 2", "workload 3"])
+@pytest.mark.parametrize("source", ["traffic 1", "traffic 2", "workload 3", "health 4"])
 def test_both_truths_are_one(source: str) -> None:
     """Every window of every size, every total, every outcome."""
     name, seed = source.split()
-    entries = made_up(int(seed), 4000, BEGIN, _BAD) if name == "traffic" else _messages(int(seed))
+    mix = replace(_BAD, health=0.4) if name == "health" else _BAD
+    entries = _messages(int(seed)) if name == "workload" else made_up(int(seed), 4000, BEGIN, mix)
     truth = _truth(entries)
     with connect() as db:
         fill(db, entries)
         expect(db)
         rows = db.execute("SELECT metric, win, start, dim, dv, value, n, late FROM want").fetchall()
+        while_open = db.execute("SELECT metric, win, start, dim, dv, value, n FROM want_open").fetchall()
         totals = db.execute("SELECT metric, 'all', 0, 'video_id', entity, sum_e4, n FROM want_total").fetchall()
         words = {
             (t, w): n for t, w, n in db.execute("SELECT topic, word, count(*) FROM outcome GROUP BY ALL").fetchall()
@@ -58,6 +61,13 @@ def test_both_truths_are_one(source: str) -> None:
         due, due_n, due_late = truth.windows[key]
         assert (n, late) == (due_n, due_late), key
         assert value == due if value is None or due is None else math.isclose(value, due, rel_tol=1e-12), key
+    ended = {key: due for key, due in truth.windows.items() if isinstance(due, Ended)}
+    assert {tuple(row[:5]) for row in while_open} == ended.keys()
+    for *key, value, n in while_open:
+        open_due = ended[tuple(key)].while_open  # type: ignore[index]  # rows are untyped
+        assert n == open_due[1] and math.isclose(value, open_due[0] or 0.0, rel_tol=1e-12), key
+    if name == "health":
+        assert len(ended) > 300 and sum(tuple(due) != due.while_open for due in ended.values()) > 50
     assert {tuple(row[:5]): (row[5] / 10_000, row[6], 0) for row in totals} == truth.entities
     dead = {key: n for key, n in words.items() if key[1] not in ("counted", "duplicate", "repeat")}
     assert dead == truth.dead_by_topic
@@ -87,7 +97,8 @@ def test_the_first_amount_of_an_id_is_the_older_one_not_that_of_the_lower_offset
 @pytest.mark.parametrize("topic", list(BY_TOPIC))
 def test_every_way_to_break_a_record_is_seen_by_both(topic: str) -> None:
     """And the two lists of ways were written apart."""
-    traffic = Traffic(7, Mix(duplicates=0, late=0, malformed=0, future=0, oversized=0))
+    health = 0.5 if topic == "ops-events" else 0.0
+    traffic = Traffic(7, Mix(duplicates=0, late=0, malformed=0, future=0, oversized=0, health=health))
     whole: bytes | None = None
     while whole is None or judge(topic, whole)[0] or check_record(topic, whole)[0]:
         event = traffic.next(BEGIN)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tests.oracle.breakers import broken, oversized
 
-USER, VIDEO, COST = "user-events", "video-status", "cost-events"
+USER, VIDEO, COST, OPS = "user-events", "video-status", "cost-events", "ops-events"
 TOPICS = (USER, VIDEO, COST)
 
 _ACTIVITIES = ("view", "login", "search", "create", "edit", "share", "réglages", "пуск")
@@ -49,6 +49,8 @@ class Mix:
     cost: float = 0.2
     #: Of the videos: how many get dear enough to cross the alert thresholds.
     dear: float = 0.1
+    #: Health of services; nothing is drawn for it while it is 0.
+    health: float = 0.0
 
 
 class _Clip:
@@ -83,6 +85,7 @@ class Traffic:
             USER: self._user,
             VIDEO: self._video,
             COST: self._cost,
+            OPS: self._health,
         }
 
     def next(self, now_ms: int) -> Event:
@@ -109,6 +112,8 @@ class Traffic:
         return event
 
     def _topic(self) -> str:
+        if self.mix.health and self.rng.random() < self.mix.health:
+            return OPS
         draw = self.rng.random()
         if draw < self.mix.video:
             return VIDEO
@@ -216,6 +221,16 @@ class Traffic:
         if rng.random() < 0.02:
             text += f',"title":"canary-{rng.randrange(1 << 32):08x} \\"quoted\\" \\ud83d\\ude00"'
         return str(clip.id).encode(), text
+
+    def _health(self, at: int) -> tuple[bytes, str]:
+        """One of three services, each down now and then for some minutes; now and then two events at one instant."""
+        rng = self.rng
+        service = ("api", "render", "réseau")[int(rng.random() * 3)]
+        ok = "false" if at // 60_000 % 7 == len(service) % 7 or rng.random() < 0.2 else "true"
+        return (
+            service.encode(),
+            f'"service":"{service}","kind":"health","ok":{ok},"interval_s":{int(rng.random() * 60)}',
+        )
 
     def _cost(self, at: int) -> tuple[bytes, str]:
         rng = self.rng
