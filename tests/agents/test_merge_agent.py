@@ -7,13 +7,15 @@ from types import SimpleNamespace
 
 import msgspec
 
+from schemas.outcomes import ALLOWED_LATENESS_MS
 from schemas.results import FINAL, SIZES_MS, Cell, MetricValue
 from streamproc.agents.merge import MergeAgent
 from streamproc.agents.merge_partition import MergePartition
 from streamproc.clock import now_ms
 from streamproc.config import Settings
-from streamproc.windows.accumulators import Count
+from streamproc.windows.accumulators import Count, Uptime
 from streamproc.windows.merge import SourceProgress
+from streamproc.windows.uptime import mark_of
 from tests.agents.merging import MEASURE, NUMBER, Live, Store, agent, cell, flushed, record
 
 
@@ -230,3 +232,47 @@ def test_values_of_now_do_not_wait_for_a_day_of_windows_that_became_final() -> N
         assert len(set(judged)) == 2100
 
     asyncio.run(act())
+
+
+def test_silence_is_told_only_when_all_is_read_that_was_sent_before() -> None:
+    """How far a source is becomes known before its cells are read: a window whose cell lies unread was not silent."""
+    five = SIZES_MS["5m"]
+    start = now_ms() - now_ms() % five - 10 * five
+    told: list[tuple[int, int]] = []
+
+    def health(number: int) -> Cell:
+        at = start + number * five
+        acc = Uptime(1, 0, {"api": {at // 60_000: mark_of(at, 1, True)}})
+        return Cell("uptime", "service", "api", "5m", at, "ops-events/0/a", number, acc.to_bytes())
+
+    class Judge:
+        def has_judged(self, partition: int) -> bool:
+            return partition == NUMBER
+
+        def judge_presence(self, value: MetricValue, partition: int) -> None:
+            told.append(((value.window_start_ms - start) // five, value.count))
+
+    def ticks(made: MergeAgent) -> None:
+        for _ in range(25):
+            made._tell_presence(now_ms(), 10**9)
+
+    made = agent(Store(), Live())
+    made.attending = Judge()
+    held = made.partitions[NUMBER]
+    held.state.restore([], dict.fromkeys(SIZES_MS, 0), 1)
+    held.state.apply([health(0)], 0, 1)
+    held.loaded, held.next_offset = True, 1
+    passed = start + 2 * five + ALLOWED_LATENESS_MS
+    made.progress = {"ops-events/0/a": SourceProgress(passed, now_ms())}
+    ticks(made)
+    assert told == [], "nobody knows what lies unread"
+    made.unread = lambda number, next_offset: 2 - next_offset
+    ticks(made)
+    assert told == [], "one record lies unread"
+    held.state.apply([health(1)], 1, 1)
+    held.next_offset = 2
+    ticks(made)
+    assert told == [(0, 1), (1, 1)]
+    made.progress = {"ops-events/0/a": SourceProgress(passed + five, now_ms())}
+    ticks(made)
+    assert told == [(0, 1), (1, 1), (2, 0)]
