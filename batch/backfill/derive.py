@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from batch.backfill.log_times import LogTimes
 from batch.backfill.slices import Slice
 from schemas.personal import PERSONAL
 from schemas.topics import CHANGES
@@ -21,8 +22,8 @@ from streamproc.sinks.silver_changes import PlacedChange, encode_changes
 _PREFIX: Final = "staging_"
 _PLACE: Final = "partition, log_id, offset"
 _ERASED: Final = f'"{ERASED}"'.encode()
-#: When a row came says nothing about what it is: a record inserted twice has two times.
-_BESIDE: Final = ("ingested_at",)
+#: When a row came says nothing about what it is: a record inserted twice has two times. What of log_time matters is in the version.
+_BESIDE: Final = ("ingested_at", "log_time")
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ class Deriver:
         self._silver = SILVER[topic]
         self._staging = f"meta.{_PREFIX}{uuid.uuid4().hex[:12]}"
         self._places = f"{self._staging}_places"
+        self._log_times = LogTimes(clickhouse, topic, f"{self._staging}_times")
         self._columns: list[str] = []
         self._key = ""
         self._made = ""
@@ -69,9 +71,11 @@ class Deriver:
         if self._topic not in CHANGES:
             self._made = await self._view(f"{table}_from_bronze")
             self._rejects = await self._view(f"{table}_rejected")
+            await self._log_times.find()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self._log_times.drop()
         for table in (self._places, self._staging):
             await self._clickhouse.command(f"DROP TABLE IF EXISTS {table}")
 
@@ -101,13 +105,22 @@ class Deriver:
             await self._reject(piece)
         return done
 
+    async def derive_raised(self) -> Derived:
+        """Derive what has a wrong log time, of all days; to be done before the slices, in every run.
+
+        Raises:
+            RetryableError, PermanentError: as `derive`.
+        """
+        piece = self._log_times.raised()
+        return Derived() if piece is None else await self.derive(piece)
+
     async def _stage(self, piece: Slice) -> None:
         names = ", ".join(self._columns)
         if self._topic in CHANGES:
             await self._stage_changes(piece)
             return
         await self._clickhouse.command(
-            f"INSERT INTO {self._staging} ({names}) SELECT {names} FROM ({_over(self._made, piece)})"
+            f"INSERT INTO {self._staging} ({names}) SELECT {names} FROM ({_over(self._made, piece, self._log_times.corrected(piece))})"
         )
 
     async def _stage_changes(self, piece: Slice) -> None:
@@ -148,10 +161,10 @@ class Deriver:
         return count
 
     async def _delete(self) -> int:
-        """Rows of records from which nothing follows any more."""
+        """Rows of records from which nothing follows any more, or with another version: a higher one would stay for ever."""
         gone = (
             f"({_PLACE}) IN (SELECT {_PLACE} FROM {self._places})"
-            f" AND ({_PLACE}) NOT IN (SELECT {_PLACE} FROM {self._staging})"
+            f" AND ({_PLACE}, first_wins) NOT IN (SELECT {_PLACE}, first_wins FROM {self._staging})"
         )
         count = int((await self._clickhouse.rows(f"SELECT count() FROM {self._silver} FINAL WHERE {gone}"))[0][0])
         if count:
@@ -162,17 +175,15 @@ class Deriver:
         place = "topic, partition, log_id, offset"
         names = f"{place}, kafka_timestamp, ingested_at, reason, payload"
         await self._clickhouse.command(
-            f"INSERT INTO silver.rejected ({names}) SELECT {names} FROM ({_over(self._rejects, piece)})"
+            f"INSERT INTO silver.rejected ({names}) SELECT {names} FROM ({_over(self._rejects, piece, piece.select())})"
             f" WHERE ({place}) NOT IN (SELECT {place} FROM silver.rejected)"
         )
 
 
-def _over(view: str, piece: Slice) -> str:
-    """A view's query over a slice instead of over what is inserted."""
-    query = view.replace(f"{piece.table}.", "slice.").replace(
-        f"FROM {piece.table}", f"FROM ({piece.select()}) AS slice"
-    )
-    if "FROM (SELECT * FROM" not in query:
+def _over(view: str, piece: Slice, rows: str) -> str:
+    """A view's query over the rows of a slice instead of over what is inserted."""
+    query = view.replace(f"{piece.table}.", "slice.").replace(f"FROM {piece.table}", f"FROM ({rows}) AS slice")
+    if ") AS slice" not in query:
         raise PermanentError("unknown_view", f"a view of silver does not read {piece.table}: {view[-200:]}")
     return query
 

@@ -97,6 +97,7 @@ async def backfill_silver(
             if not left:
                 continue
             async with Deriver(clickhouse, topic, sealing) as deriver:
+                _count(run, await deriver.derive_raised())
                 for piece in left:
                     _add(run, piece, await deriver.derive(piece))
                     await _note(clickhouse, run, "running")
@@ -109,6 +110,10 @@ async def backfill_silver(
 
 def _add(run: Run, piece: Slice, derived: Derived) -> None:
     run.done.append(piece.name)
+    _count(run, derived)
+
+
+def _count(run: Run, derived: Derived) -> None:
     run.written += derived.written
     run.deleted += derived.deleted
 

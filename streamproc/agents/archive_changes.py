@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import Any
 
 from schemas.outcomes import DeadReason
@@ -38,8 +38,10 @@ def decode_change_records(topic: str, records: list[Any], poison: Set[int]) -> C
     return Changes(found.rows, sorted([*found.dead, *aside])) if aside else found
 
 
-def change_batch(topic: str, partition: int, log_id: str, records: list[Any], poison: Set[int]) -> BronzeBatch:
-    """Records of one partition of one log with their errors and the rows that they carry.
+def change_batch(
+    topic: str, partition: int, log_id: str, records: list[Any], poison: Set[int], log_times: Sequence[int] = ()
+) -> BronzeBatch:
+    """Records of one partition of one log with their errors and the rows that they carry; `log_times` as in BronzeBatch.
 
     Raises:
         KeyError: no topic of changes.
@@ -62,6 +64,7 @@ def change_batch(topic: str, partition: int, log_id: str, records: list[Any], po
             for place, change in decoded.rows
         ],
         _owners(topic, len(records), decoded),
+        log_times,
     )
 
 

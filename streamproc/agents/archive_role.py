@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from aiokafka import TopicPartition
 
 from schemas import internal, topics
@@ -311,9 +312,12 @@ class ArchiveRole(Role):
         if not state.log_id:
             state.log_id = log_identity(records[0])
         timestamps = [record.timestamp for record in records]
+        log_ms = np.maximum.accumulate(np.maximum(np.array(timestamps, dtype=np.int64), state.log_time_ms))
+        state.log_time_ms = int(log_ms[-1])
+        log_times = log_ms.tolist()
         if topic in topics.CHANGES:
-            return change_batch(topic, partition, state.log_id, records, state.care.poison)
-        errors, owners = self._verdicts(topic, state, timestamps, records)
+            return change_batch(topic, partition, state.log_id, records, state.care.poison, log_times)
+        errors, owners = self._verdicts(topic, state, log_ms, records)
         return BronzeBatch(
             topic,
             partition,
@@ -324,16 +328,15 @@ class ArchiveRole(Role):
             [record.value or b"" for record in records],
             errors,
             owners=owners,
+            log_times=log_times,
         )
 
     @staticmethod
     def _verdicts(
-        topic: str, state: _Partition, timestamps: list[int], records: list[Any]
+        topic: str, state: _Partition, log_ms: npt.NDArray[np.int64], records: list[Any]
     ) -> tuple[list[str], list[int]]:
         """What is wrong with each record (nothing at all: empty), and whose it is where that matters."""
         decoded = decode_records(topic, records, state.care.poison)
-        log_ms = np.maximum.accumulate(np.maximum(np.array(timestamps, dtype=np.int64), state.log_time_ms))
-        state.log_time_ms = int(log_ms[-1])
         owners = owners_of(topic, decoded, len(records))
         ahead = decoded.array("occurred_at_ms") > log_ms[decoded.ok] + FUTURE_LIMIT_MS
         if not decoded.dead and not ahead.any():

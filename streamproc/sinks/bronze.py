@@ -34,7 +34,7 @@ SILVER: Final[dict[str, str]] = {
     **CHANGE_TABLES,
 }
 
-COLUMNS: Final = ("topic", "partition", "log_id", "offset", "kafka_timestamp", "key", "payload", "error")
+COLUMNS: Final = ("topic", "partition", "log_id", "offset", "kafka_timestamp", "log_time", "key", "payload", "error")
 
 #: Kafka keeps topics for 7 days: what came before cannot be read again, so the search for the last record ends here.
 _RECENT_DAYS: Final = 9
@@ -51,7 +51,8 @@ class BronzeBatch:
 
     `timestamps` are Kafka's, epoch ms; a null key or value is b"". `errors` is empty if all records are valid,
     else one text a record ('' = valid). `changes` are the rows of silver that no view makes, of topics of changes. `owners`
-    are the users whose records they are (0: nobody's, empty: all nobody's), of topics that hold personal data.
+    are the users whose records they are (0: nobody's, empty: all nobody's), of topics that hold personal data. `log_times` are the
+    running maxima of the timestamps in the whole log (epoch ms; empty: the timestamps, where those only grow).
     """
 
     topic: str
@@ -64,6 +65,7 @@ class BronzeBatch:
     errors: Sequence[str] = ()
     changes: Sequence[PlacedChange] = ()
     owners: Sequence[int] = ()
+    log_times: Sequence[int] = ()
 
     @property
     def token(self) -> str:
@@ -84,6 +86,7 @@ class BronzeBatch:
             same_text("log_id", self.log_id, rows),
             integers("offset", "UInt64", self.offsets),
             integers("kafka_timestamp", DATETIME_MS, self.timestamps),
+            integers("log_time", DATETIME_MS, self.log_times or self.timestamps),
             blobs("key", self.keys),
             blobs("payload", self.payloads),
             texts("error", self.errors) if self.errors else ("error", "String", bytes(rows)),

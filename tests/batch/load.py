@@ -79,4 +79,5 @@ def _events(topic: str, records: list[SimpleNamespace], log_ms: np.ndarray) -> B
         [record.value or b"" for record in records],
         errors if any(errors) else (),
         owners=owners_of(topic, decoded, len(records)),
+        log_times=log_ms.tolist(),
     )
