@@ -20,6 +20,10 @@ touched AS (
                                UNION DISTINCT
                                SELECT youtube_video_id FROM {{ source('silver', 'youtube_analytics_daily') }}
                                WHERE fetched_at >= {{ watermark() }})
+    UNION DISTINCT
+    -- An older record of an id can come later and be of another video: the row that it replaces in silver leaves no trace there.
+    -- Kafka keeps records for 7 days.
+    SELECT video_id FROM {{ this }} WHERE updated_at >= now64(3, 'UTC') - INTERVAL 8 DAY
     {%- else -%}
     SELECT DISTINCT video_id FROM {{ source('silver', 'video_status') }}
     {%- endif %}
