@@ -141,19 +141,19 @@ PLANTS = (
     ),
     Plant(
         "a field changed in silver",
-        "silver.user_activity: each id once, first offset wins",
+        "silver.user_activity: each id once, the older record counts",
         ("differs in user_id",),
         _again("silver.user_activity", "offset = 5", user_id="user_id + 1"),
     ),
     Plant(
         "text changed in silver",
-        "silver.cost_events: each id once, first offset wins",
+        "silver.cost_events: each id once, the older record counts",
         ("differs in text",),
         _again("silver.cost_events", "provider = 'p1'", provider="'p2'"),
     ),
     Plant(
         "an id missing in silver",
-        "silver.video_status: each id once, first offset wins",
+        "silver.video_status: each id once, the older record counts",
         (": missing",),
         "DELETE FROM silver.video_status WHERE event_id = (SELECT max(event_id) FROM silver.video_status)",
     ),
