@@ -11,12 +11,10 @@ import pytest
 
 from schemas import topics
 from streamproc.agents.archive_queue import MAX_BUFFERED_BYTES, ArchiveQueues
-from streamproc.config import Settings
-from streamproc.migrate import migrate
 from streamproc.sinks.clickhouse_client import ClickHouse
 from tests.agents.waiting import until
 from tests.sinks.support import batch, bronze_sink, dead_letters, user_event
-from tests.support.clickhouse import start_clickhouse
+from tests.support.migrated import start_migrated
 from tests.support.proxy import Mode, TcpProxy, start_proxy
 
 AWAY_S = 3.0
@@ -25,8 +23,7 @@ AWAY_S = 3.0
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[TcpProxy]:
     """Before a migrated ClickHouse."""
-    server = start_clickhouse(tmp_path)
-    migrate(Settings(clickhouse_url=server.url))
+    server = start_migrated(tmp_path)
     proxy = start_proxy(server.port)
     yield proxy
     proxy.stop()

@@ -13,7 +13,7 @@ import clickhouse_connect
 
 from streamproc.sinks.clickhouse_client import ClickHouse
 from tests.batch.load import load_month
-from tests.support.clickhouse import start_clickhouse
+from tests.support.migrated import start_migrated
 from tests.support.redis import start_redis
 
 
@@ -21,7 +21,7 @@ class House:
     """Use as a context manager."""
 
     def __init__(self, directory: Path) -> None:
-        self.clickhouse = start_clickhouse(directory / "clickhouse")
+        self.clickhouse = start_migrated(directory / "clickhouse")
         self.redis = start_redis(directory / "redis")
         # There is no broker here to record alerts on daily metrics.
         rules = directory / "no_rules.yaml"
@@ -34,7 +34,6 @@ class House:
         }
 
     def __enter__(self) -> Self:
-        self.command("migrate")
         return self
 
     def __exit__(self, *_: object) -> None:

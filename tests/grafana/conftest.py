@@ -19,7 +19,7 @@ from streamproc.sinks.clickhouse_client import ClickHouse
 from tests.batch.load import load_month
 from tests.grafana.macros import View
 from tests.grafana.stream import dead_letters_sql, write_all
-from tests.support.clickhouse import start_clickhouse
+from tests.support.migrated import start_migrated
 from tests.support.redis import start_redis
 from tests.warehouse.clickhouse import ClickHouse as Reader
 from tests.warehouse.month import Plan, write_month
@@ -81,7 +81,7 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
     write_month(Plan(begin=begin, days=_DAYS, users=40, videos=80, events=5000), directory / "month")
     last = datetime(begin.year, begin.month, begin.day, 15, 37, 20, tzinfo=UTC) + timedelta(days=_DAYS - 1)
     now = int(last.timestamp())
-    clickhouse = start_clickhouse(directory / "clickhouse")
+    clickhouse = start_migrated(directory / "clickhouse")
     redis = start_redis(directory / "redis")
     try:
         # There is no broker here to record alerts on daily metrics.
@@ -93,7 +93,6 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
             "STREAMPROC_REDIS_URL": redis.url,
             "STREAMPROC_DATA_DIR": str(directory / "data"),
         }
-        _command(env, "migrate")
         asyncio.run(_load(clickhouse.url, directory / "month"))
         _command(env, "warehouse", "build", "--no-tests")
         asyncio.run(write_all(clickhouse.url, now * 1000))

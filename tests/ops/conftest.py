@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from streamproc.config import Settings, load_settings
-from streamproc.migrate import migrate
 from tests.support.broker import Broker, start_broker
-from tests.support.clickhouse import ClickHouseHandle, start_clickhouse
+from tests.support.clickhouse import ClickHouseHandle
+from tests.support.migrated import start_migrated
 
 
 @pytest.fixture(scope="session")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseHandle]:
     """A server with every migration applied."""
-    handle = start_clickhouse(Path(tmp_path_factory.mktemp("clickhouse")))
-    migrate(load_settings(clickhouse_url=handle.url))
+    handle = start_migrated(tmp_path_factory.mktemp("clickhouse"))
     yield handle
     handle.stop()
 

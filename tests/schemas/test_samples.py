@@ -15,16 +15,15 @@ from schemas.released import load
 from schemas.topics import SOURCES
 from schemas.upcasters import CONTRACT
 from schemas.versions import parse_version
-from streamproc.config import Settings
 from streamproc.decode import decode_batch, explain
-from streamproc.migrate import migrate
 from streamproc.sinks.bronze import TABLES
 from streamproc.sinks.clickhouse_client import ClickHouse
 from tests.decode.test_against_oracle import rows
 from tests.oracle.unseal import Unsealer
 from tests.schemas.samples import SAMPLES, Rows, records, silver_rows, stored
 from tests.sinks.support import with_clickhouse
-from tests.support.clickhouse import ClickHouseHandle, start_clickhouse
+from tests.support.clickhouse import ClickHouseHandle
+from tests.support.migrated import start_migrated
 from tests.warehouse.clickhouse import ClickHouse as Reader
 
 VERSIONS = [str(version) for version in formers(CONTRACT, load())]
@@ -34,8 +33,7 @@ EACH = pytest.mark.parametrize(("version", "topic"), list(product(VERSIONS, SOUR
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseHandle]:
     """A migrated ClickHouse."""
-    handle = start_clickhouse(tmp_path_factory.mktemp("clickhouse"))
-    migrate(Settings(clickhouse_url=handle.url))
+    handle = start_migrated(tmp_path_factory.mktemp("clickhouse"))
     yield handle
     handle.stop()
 

@@ -12,7 +12,6 @@ import pytest
 
 from schemas.results import SIZES_MS, Cell, MetricValue
 from streamproc.config import Settings
-from streamproc.migrate import migrate
 from streamproc.sinks.clickhouse_client import ClickHouse as RealClickHouse
 from streamproc.sinks.redis_live import RedisLive, connect
 from streamproc.sinks.windows_sink import WindowsSink
@@ -20,8 +19,9 @@ from tests.simulation import oracle
 from tests.simulation.broker import Log
 from tests.simulation.events import Events
 from tests.simulation.stores import ClickHouse, Redis
-from tests.support.clickhouse import ClickHouseHandle, start_clickhouse
+from tests.support.clickhouse import ClickHouseHandle
 from tests.support.compare import differences
+from tests.support.migrated import start_migrated
 from tests.support.redis import RedisHandle, start_redis
 from tests.support.truth import Record, compute
 
@@ -38,8 +38,7 @@ def redis_server(tmp_path: Path) -> Iterator[RedisHandle]:
 
 @pytest.fixture
 def clickhouse_server(tmp_path: Path) -> Iterator[ClickHouseHandle]:
-    server = start_clickhouse(tmp_path)
-    migrate(Settings(clickhouse_url=server.url))
+    server = start_migrated(tmp_path)
     yield server
     server.stop()
 

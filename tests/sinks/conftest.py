@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from streamproc.config import Settings
-from streamproc.migrate import migrate
-from tests.support.clickhouse import ClickHouseHandle, start_clickhouse
+from tests.support.clickhouse import ClickHouseHandle
+from tests.support.migrated import start_migrated
 from tests.support.proxy import TcpProxy, start_proxy
 from tests.support.redis import RedisHandle, start_redis
 
@@ -26,8 +25,7 @@ def name() -> str:
 @pytest.fixture(scope="session")
 def clickhouse_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseHandle]:
     """A migrated ClickHouse."""
-    server = start_clickhouse(tmp_path_factory.mktemp("clickhouse"))
-    migrate(Settings(clickhouse_url=server.url))
+    server = start_migrated(tmp_path_factory.mktemp("clickhouse"))
     yield server
     server.stop()
 

@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streamproc.embedded.child import bound_argv
 from tests.support.broker import start_broker
 from tests.support.clickhouse import start_clickhouse
+from tests.support.migrated import start_migrated
 from tests.support.patience import PATIENCE
 from tests.support.ports import free_port
 from tests.support.redis import start_redis
@@ -124,7 +125,7 @@ class Stack:
         self.nodes = nodes
         self.broker = start_broker(nodes)
         self.redis_server = start_redis(directory)
-        self.clickhouse = start_clickhouse(directory / "clickhouse")
+        self.clickhouse = start_migrated(directory / "clickhouse")
         self.env = {
             "STREAMPROC_BROKER_URL": self.broker.url,
             "STREAMPROC_REDIS_URL": self.redis_server.url,
@@ -136,7 +137,6 @@ class Stack:
             "STREAMPROC_SNAPSHOT_INTERVAL_S": "2",
             **{f"STREAMPROC_{name.upper()}": value for name, value in settings.items()},
         }
-        self.cli("migrate")
         self.redis = redis.Redis.from_url(self.redis_server.url, decode_responses=True)
 
     def __enter__(self) -> Stack:

@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from streamproc.config import Settings
-from streamproc.migrate import migrate
 from streamproc.sinks.clickhouse_client import ClickHouse
 from tests.fuzz.jsonish import TOPICS, record
 from tests.fuzz.mutate import MIB
 from tests.fuzz.target import Check, Target, Wrong
 from tests.sinks.agreement import TABLES, differing, expected, stored
-from tests.support.clickhouse import start_clickhouse
+from tests.support.migrated import start_migrated
 
 _BRONZE = {
     topic: table.replace("silver.user_activity", "bronze.user_events").replace("silver.", "bronze.")
@@ -37,10 +35,9 @@ def _opener(topic: str) -> Callable[[], AbstractContextManager[Check]]:
     @contextmanager
     def opened() -> Iterator[Check]:
         with tempfile.TemporaryDirectory(prefix="streamproc-fuzz-") as folder:
-            server = start_clickhouse(Path(folder))
+            server = start_migrated(Path(folder))
             loop = asyncio.new_event_loop()
             try:
-                migrate(Settings(clickhouse_url=server.url))
                 clickhouse = ClickHouse(server.url, 60.0)
 
                 def check(inputs: list[bytes]) -> None:
