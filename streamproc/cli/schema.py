@@ -10,7 +10,6 @@ from typing import Annotated, BinaryIO
 import typer
 
 from schemas.topics import SOURCES
-from streamproc.decode import decode_batch
 from streamproc.errors import ConfigError
 
 _BATCH_LINES = 2000
@@ -116,6 +115,8 @@ def _check_schemas(directory: Path | None) -> bool:
 
 
 def _check(file: Path, topic: str, show: int) -> bool:
+    from streamproc.decode import decode_batch
+
     lines = invalid = 0
     with file.open("rb") as stream:
         for numbered in _batches(stream):
