@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from schemas import internal, topics
 from streamproc.agents.log_reader import log_identity
@@ -74,7 +75,7 @@ def check_overtaken(world: World, logs: Logs) -> None:
         possible: dict[Place, set[Value]] = {}
         wrong: list[str] = []
         for readings in (_readings, _timeless_readings):
-            _add_values(possible, log, readings(world, log, holes))
+            _add_values(possible, readings(world, log, holes))
             wrong = [
                 f"{name} is {found}, possible with holes {holes}: {possible.get(name)}"
                 for name, found in stored(world).items()
@@ -87,12 +88,15 @@ def check_overtaken(world: World, logs: Logs) -> None:
         world.report(wrong)
 
 
-def _add_values(possible: dict[Place, set[Value]], log: Log, readings: Iterable[oracle.Judged]) -> None:
+def _add_values(possible: dict[Place, set[Value]], readings: Iterable[oracle.Judged]) -> None:
+    """Each place's value after each event: of the events up to some offset, only the last one's places have new values."""
     for judged in readings:
-        for until in {-1, *(event.offset for event in judged.counted)}:
-            places = oracle.gather([(log, judged)], lambda _, __, event, until=until: event.offset <= until)  # type: ignore[misc]
-            for place, value in oracle.publish(places).items():
-                possible.setdefault(place, set()).add(value)
+        places: dict[Place, list[tuple[Any, bool]]] = defaultdict(list)
+        for event in judged.counted:
+            for place, payload, after in event.places:
+                places[place].append((payload, after))
+            for name, value in oracle.publish({place: places[place] for place, _, _ in event.places}).items():
+                possible.setdefault(name, set()).add(value)
 
 
 def _readings(world: World, log: Log, holes: list[tuple[int, int]]) -> Iterator[oracle.Judged]:

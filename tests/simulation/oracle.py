@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -178,8 +178,9 @@ def publish(places: dict[Place, list[tuple[Any, bool]]]) -> dict[Place, Value]:
     """Values of all metrics of all places; the place's measure is replaced by the metric's name."""
     values: dict[Place, Value] = {}
     for (measure, *rest), taken in places.items():
-        late = sum(after for _, after in taken)
-        for metric, number, count in _METRICS.get(measure, _videos)(measure, [payload for payload, _ in taken]):
+        payloads, lates = zip(*taken, strict=True)
+        late = sum(lates)
+        for metric, number, count in _METRICS.get(measure, _videos)(measure, payloads):
             values[(metric, *rest)] = Value(number, count, late)  # type: ignore[assignment]
     return values
 
@@ -200,37 +201,37 @@ def gather(
 Rows = list[tuple[str, float | None, int]]
 
 
-def _videos(measure: str, taken: list[Any]) -> Rows:
+def _videos(measure: str, taken: Sequence[Any]) -> Rows:
     return [(measure, len(taken), len(taken))]
 
 
-def _percentiles(_: str, taken: list[Any]) -> Rows:
+def _percentiles(_: str, taken: Sequence[Any]) -> Rows:
     ordered = sorted(taken)
     ranks = ((p, ordered[math.ceil(p * len(ordered) / 100) - 1]) for p in (50, 95, 99))
     return [(f"api_response_time_p{p}_ms", number, len(taken)) for p, number in ranks]
 
 
-def _success(_: str, taken: list[Any]) -> Rows:
+def _success(_: str, taken: Sequence[Any]) -> Rows:
     published = sum(taken)
     completed = len(taken) - published
     return [("video_success_rate", 100 * published / completed if completed else None, completed)]
 
 
-def _by_video(_: str, taken: list[Any]) -> Rows:
+def _by_video(_: str, taken: Sequence[Any]) -> Rows:
     videos = len({video for video, _ in taken})
     return [("avg_cost_per_video_usd", sum(amount for _, amount in taken) / videos / 10_000, videos)]
 
 
-def _entity(_: str, taken: list[Any]) -> Rows:
+def _entity(_: str, taken: Sequence[Any]) -> Rows:
     amounts = dict(taken)
     return [("cost_per_video_usd", sum(amounts.values()) / 10_000, len(amounts))]
 
 
-def _mean(name: str) -> Callable[[str, list[Any]], Rows]:
+def _mean(name: str) -> Callable[[str, Sequence[Any]], Rows]:
     return lambda _, taken: [(name, sum(taken) / len(taken) / 1000, len(taken))]
 
 
-_METRICS: Final[dict[str, Callable[[str, list[Any]], Rows]]] = {
+_METRICS: Final[dict[str, Callable[[str, Sequence[Any]], Rows]]] = {
     "active_users": lambda _, taken: [("active_users", len(set(taken)), len(taken))],
     "api_response_time": _percentiles,
     "generation_time": _mean("avg_generation_time_seconds"),

@@ -35,7 +35,7 @@ class Clock:
 
     def monotonic(self) -> float:
         """Seconds since the history began; never skewed."""
-        return self.monotonic_ns() / 1_000_000_000
+        return (1_000_000 + self.ms - self.start_ms) / 1000
 
     def monotonic_ns(self) -> int:
         """The same in whole nanoseconds."""

@@ -167,6 +167,8 @@ class SimFollower:
             for number in self._world.broker.partitions(self._topic):
                 log = logs[self._topic, number]
                 known, start = self._reached.get(number, (log, 0))
+                if known is log and start == log.next_offset:
+                    continue
                 for record in log.read(start if known is log else 0, len(log.everything)):
                     self._take(record)
                 self._reached[number] = (log, log.next_offset)
