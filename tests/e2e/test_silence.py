@@ -38,11 +38,15 @@ def _health(start_ms: int, minutes: Iterable[int], *services: str) -> list[Messa
     ]
 
 
-def _recorded(stack: Stack, start_ms: int) -> list[tuple[str, str, int, str]]:
-    """Rule, service, minute of the window and state of all transitions in the topic, repeats included."""
+def _recorded(stack: Stack, start_ms: int) -> list[tuple[str, int, str]]:
+    """Service, minute of the window and state of all transitions of silences in the topic, repeats included."""
     records = asyncio.run(read_raw(stack.broker.bootstrap, ["alerts"]))
-    items = sorted((decode_transition(r.value) for r in records), key=lambda item: (item.rule, item.seq))
-    return [(i.rule, i.labels["service"], (i.window_start_ms - start_ms) // MINUTE, i.state.value) for i in items]
+    items = sorted((decode_transition(record.value) for record in records), key=lambda item: item.seq)
+    return [
+        (item.labels["service"], (item.window_start_ms - start_ms) // MINUTE, item.state.value)
+        for item in items
+        if item.rule == "uptime-no-data"
+    ]
 
 
 def test_silence_fires_by_the_watermark_whoever_is_killed(tmp_path: Path) -> None:
@@ -50,7 +54,8 @@ def test_silence_fires_by_the_watermark_whoever_is_killed(tmp_path: Path) -> Non
     now = int(time.time() * 1000)
     # Not older than the windows that a successor takes from the store.
     start = now - now % HOUR - 2 * HOUR
-    with Stack(tmp_path / "stack", partitions=1) as stack:
+    # Only the watermark says how far the log is: on a slow machine a pause would be an idle source.
+    with Stack(tmp_path / "stack", partitions=1, idle_timeout_s="3600") as stack:
         stack.create_topics()
         first = stack.worker("windows")
         stack.produce([*_health(start, range(5), "api", "web"), *_health(start, range(5, 16), "web")])
@@ -60,11 +65,11 @@ def test_silence_fires_by_the_watermark_whoever_is_killed(tmp_path: Path) -> Non
         # The watermark passes the silent window, and more, while nobody looks.
         stack.produce(_health(start, range(16, 30), "web"))
         second = stack.worker("windows")
-        fired = ("uptime-no-data", "api", 5, "firing")
+        fired = ("api", 5, "firing")
         wait_for("it fires", lambda: _recorded(stack, start) == [fired], 60)
-        stack.produce(_health(start, range(30, 75), "api", "web"))
-        due = [("uptime-low", "api", 0, "firing"), fired, ("uptime-no-data", "api", 30, "resolved")]
-        wait_for("it resolves, and the hour was too bad", lambda: _recorded(stack, start) == due, 60)
+        stack.produce(_health(start, range(30, 50), "api", "web"))
+        due = [fired, ("api", 30, "resolved")]
+        wait_for("it resolves", lambda: _recorded(stack, start) == due, 60)
         check_windows(stack)
         second.kill()
         third = stack.worker("windows")
