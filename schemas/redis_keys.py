@@ -55,3 +55,13 @@ def updates(prefix: str) -> str:
 def daily(prefix: str, metric: str) -> str:
     """Hash with the newest day's value of a daily metric."""
     return f"{prefix}daily:{metric}"
+
+
+def job_lease(prefix: str, job: str) -> str:
+    """Who runs a job now: `owner/fence`, gone when the lease is over."""
+    return f"{prefix}job:lease:{job}"
+
+
+def job_fence(prefix: str, job: str) -> str:
+    """The highest fence that was ever given out for a job."""
+    return f"{prefix}job:fence:{job}"

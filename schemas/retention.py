@@ -70,6 +70,7 @@ RETENTION: Final[tuple[Retention, ...]] = (
     _kept("meta.dead_letter_replays", _OWN, 180),
     _kept("meta.lost_offsets", _OWN, 1110),
     _kept("meta.job_runs", _OWN, 2 * YEAR),
+    _kept("meta.job_pauses", _OWN),
     _kept("meta.quality_results", _OWN, YEAR),
     _kept("meta.build_marks", _OWN, 30),
     _kept("meta.datasets", _OWN),

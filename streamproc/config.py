@@ -98,6 +98,13 @@ class Settings(BaseSettings):
         60.0, ge=1, le=86_400, description="an intake takes over what another one has held unacknowledged for this long"
     )
 
+    scheduler_lease_s: float = Field(
+        30.0,
+        ge=1,
+        le=600,
+        description="a job whose scheduler died or was paused is taken over after this at the latest",
+    )
+
     metrics_host: str = Field("127.0.0.1", description="address of the worker's /metrics, /live and /ready")
     metrics_port: int = Field(9464, ge=0, le=65_535, description="port of the worker's metrics; 0 picks a free one")
     log_format: Literal["console", "json"] = Field("console", description="how logs look")

@@ -43,6 +43,9 @@ POINTS: Final[Mapping[str, str]] = {
     "after_bronze": "ClickHouse has taken records of the archive, nobody was told",
     "before_alert": "alert transitions are decided and not recorded",
     "after_intake": "Kafka has entries of a Redis Stream, Redis was not told",
+    "before_job": "a run of a job is noted as running, its body has not begun",
+    "after_job": "the body of a job is done, its run is not recorded as done",
+    "after_job_record": "a run of a job is recorded as done, its lease is still held",
     "after_slack": "a message was sent to people, its delivery is not recorded",
 }
 

@@ -71,6 +71,12 @@ INTAKE_PENDING = Gauge(
     "streamproc_intake_pending", "Entries handed out to any consumer and not acknowledged to Redis", ["stream"]
 )
 INTAKE_LAG = Gauge("streamproc_intake_lag_entries", "Entries of a Redis Stream not handed out yet", ["stream"])
+JOB_RUNS = Counter("streamproc_job_runs", "Attempts of jobs that ended, by how", ["job", "status"])
+JOB_SECONDS = Gauge("streamproc_job_seconds", "How long the last attempt of a job took", ["job"])
+JOB_RUNNING = Gauge("streamproc_job_running", "1 while this scheduler runs the job", ["job"])
+JOB_LAST_DONE = Gauge("streamproc_job_last_done_seconds", "When a run of the job was last done (epoch)", ["job"])
+JOB_OVERDUE = Gauge("streamproc_job_overdue_seconds", "How long the oldest due run of a job is not settled", ["job"])
+JOB_LEASE_GAP = Gauge("streamproc_job_lease_gap_seconds", "Time between the last two renewals of a lease")
 INTAKE_ERRORS = Counter(
     "streamproc_intake_errors", "Failed requests of the intake, to Redis or Kafka, by reason", ["stream", "reason"]
 )

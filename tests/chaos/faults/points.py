@@ -21,8 +21,8 @@ _DEAR_VIDEOS: Final = 48
 _SELDOM: Final = frozenset(
     {"after_ids", "after_state", "after_snapshot", "before_commit", "after_commit", "after_evict"}
 )
-#: Passed by the role `intake`, which the fault run has no streams for.
-_NOT_HERE: Final = frozenset({"after_intake"})
+#: Passed by the role `intake`, which the fault run has no streams for, and by the scheduler, which it does not start.
+_NOT_HERE: Final = frozenset({"after_intake", "before_job", "after_job", "after_job_record"})
 _START_S: Final = 20.0
 _REACHED_S: Final = 30.0
 _FATAL: Final = 70
