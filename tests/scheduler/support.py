@@ -112,6 +112,9 @@ class Servers:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        # What they said belongs to the test that is over.
+        for path in self.dir.glob("sidecar-*.log"):
+            path.unlink()
 
     def settings(self, **more: Any) -> Settings:
         """Settings of both; a lease of two seconds."""
@@ -155,6 +158,7 @@ class Servers:
             bound_argv(module_argv("tests.scheduler.process", table)), stdout=log, stderr=log, text=True,
             env={**os.environ, **settings, **env}, cwd=Path(__file__).parents[2],
         )  # fmt: skip
+        log.close()
         self.started.append(process)
         return process
 
