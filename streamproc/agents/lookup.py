@@ -45,7 +45,8 @@ def spans(wall_ms: int) -> list[Span]:
 
 
 class Lookup:
-    """Completes windows of `partitions` from the store; `wake()` is called when something became complete.
+    """Completes windows of `partitions` from the store; `wake()` is called when something became complete, `finish(partition)` marks
+    what is over.
 
     `load_history` brings to Redis what it lost. `failed` says that the store did not answer: whoever waits for stored cells shows what is known instead.
     """
@@ -57,6 +58,7 @@ class Lookup:
         partitions: dict[int, MergePartition],
         load_history: Callable[[], Awaitable[None]],
         wake: Callable[[], None],
+        finish: Callable[[MergePartition], object],
     ) -> None:
         self.failed = False
         #: Whether events wait that are newer than old windows; set by the role.
@@ -67,6 +69,7 @@ class Lookup:
         self._partitions = partitions
         self._load_history = load_history
         self._wake = wake
+        self._finish = finish
 
     async def run(self) -> None:
         """Look up stored cells: open windows after a restart, and old windows and entities as they are touched."""
@@ -142,4 +145,6 @@ class Lookup:
                 by_key.setdefault(key_of(cell), []).append(cell)
             for held, keys in asked:
                 held.state.loaded(keys, [cell for key in keys for cell in by_key.get(key, ())], steady_ms())
+                # At once: what was final is not to be shown as open in between.
+                self._finish(held)
             self._wake()

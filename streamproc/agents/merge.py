@@ -103,7 +103,7 @@ class MergeAgent:
         self._wake = asyncio.Event()
         self._asked: list[asyncio.Event] = []
         self.live_view = LiveView(self.partitions, settings.partitions, store, live, self.redis)
-        self.lookup = Lookup(settings, store, self.partitions, self.live_view.load, self._wake.set)
+        self.lookup = Lookup(settings, store, self.partitions, self.live_view.load, self._wake.set, self._finish)
 
     async def handle(self, topic: str, partition: int, records: list[Any]) -> None:
         """Join the cells of one fetched batch; repeats and old versions change nothing."""
@@ -277,21 +277,25 @@ class MergeAgent:
         while True:
             await asyncio.sleep(1.0)
             wall = now_ms()
-            idle_ms = int(self.settings.idle_timeout_s * 1000)
             for held in list(self.partitions.values()):
-                if held.state.finish(self.progress, wall, idle_ms):
+                if self._finish(held):
                     self._wake.set()
                 self._let_go(held, steady_ms())
                 await asyncio.sleep(0)
             OPEN_WINDOWS.set(sum(len(held.state.windows) for held in self.partitions.values()))
-            self._tell_presence(wall, idle_ms)
+            self._tell_presence(wall)
             await self.live_view.roll()
 
-    def _tell_presence(self, wall: int, idle_ms: int) -> None:
+    def _finish(self, held: MergePartition) -> int:
+        """Mark windows that are over by now; how many."""
+        return held.state.finish(self.progress, now_ms(), int(self.settings.idle_timeout_s * 1000))
+
+    def _tell_presence(self, wall: int) -> None:
         """Tell which windows were silent. A cell that lies unread in window-partials is no silence: so by how far the sources
         were some seconds ago, where all is read that lay there a while after that, and what is stored is known."""
         if self.attending is None:
             return
+        idle_ms = int(self.settings.idle_timeout_s * 1000)
         settling = self._settling
         settling.append(Settling(wall, dict(self.progress), {}))
         if len(settling) < 2 * _SETTLE_TICKS:

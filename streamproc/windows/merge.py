@@ -76,6 +76,7 @@ class Window:
         "status",
         "touched_at_ms",
         "unreadable",
+        "was_stored",
     )
 
     def __init__(self, complete: bool, now_ms: int) -> None:
@@ -87,6 +88,8 @@ class Window:
         self.status = OPEN
         self.seen_at_ms = now_ms
         self.touched_at_ms = now_ms
+        #: It had left S, where none is let go before it is final: once it is over again, it is a corrected one.
+        self.was_stored = False
         #: Sources whose cells turned out to be unreadable (damaged, or of another release); they count nothing.
         self.unreadable: list[str] = []
 
@@ -191,7 +194,9 @@ class MergeState:
         return window
 
     def loaded(self, keys: Iterable[WindowKey], cells: Iterable[Cell], now_ms: int) -> None:
-        """Join what ClickHouse holds for windows that were asked for; they are complete now."""
+        """Join what ClickHouse holds for windows that were asked for; they are complete now. Whether they are over, `finish` says:
+        one that is old by the clock alone is not, such as the windows of a backlog after a restart.
+        """
         touched: set[WindowKey] = set()
         for cell in _known(cells):
             key = key_of(cell)
@@ -207,8 +212,7 @@ class MergeState:
                 continue
             window.complete = True
             if key in touched and key.size != ALL:
-                # It had left S, so it was final: what comes now corrects it.
-                window.status = CORRECTED
+                window.was_stored = True
             self.dirty[key] = None
 
     def restore(self, cells: Iterable[Cell], known_from: Mapping[str, int], now_ms: int) -> None:
@@ -241,7 +245,7 @@ class MergeState:
                 sources = [state for topic in test[0] for state in by_topic.get(topic, [])]
                 passed[test] = _all_passed(sources, closes, now_ms, idle_ms)
             if passed[test]:
-                window.status = FINAL
+                window.status = CORRECTED if window.was_stored else FINAL
                 self.dirty[key] = None
                 finished += 1
         return finished
