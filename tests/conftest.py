@@ -30,28 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(shared, ignore_errors=True))
 
 
-# Before pytest-xdist's own hook, which reads the groups.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests of the other broker, and keep those together that share what a module's fixture builds."""
+    """Leave out tests of the other broker."""
     chosen = config.getoption("--broker")
     for item in items:
-        if item.get_closest_marker("xdist_group") is None and _shares_fixtures(item):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
         for marker, broker in _ONLY.items():
             found = item.get_closest_marker(marker)
             if found is not None and broker != chosen:
                 item.add_marker(pytest.mark.skip(reason=f"{_LEFT_OUT}{marker}: {found.args[0]}"))
-
-
-def _shares_fixtures(item: pytest.Item) -> bool:
-    """Whether a fixture lives as long as the test's module: without a group every test process would build it."""
-    found = getattr(item, "_fixtureinfo", None)
-    return found is not None and any(
-        definition.scope in ("module", "class")
-        for definitions in found.name2fixturedefs.values()
-        for definition in definitions
-    )
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

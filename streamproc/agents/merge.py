@@ -283,19 +283,18 @@ class MergeAgent:
                 self._let_go(held, steady_ms())
                 await asyncio.sleep(0)
             OPEN_WINDOWS.set(sum(len(held.state.windows) for held in self.partitions.values()))
-            self._tell_presence(wall)
+            self._tell_presence(wall, int(self.settings.idle_timeout_s * 1000))
             await self.live_view.roll()
 
     def _finish(self, held: MergePartition) -> int:
         """Mark windows that are over by now; how many."""
         return held.state.finish(self.progress, now_ms(), int(self.settings.idle_timeout_s * 1000))
 
-    def _tell_presence(self, wall: int) -> None:
+    def _tell_presence(self, wall: int, idle_ms: int) -> None:
         """Tell which windows were silent. A cell that lies unread in window-partials is no silence: so by how far the sources
         were some seconds ago, where all is read that lay there a while after that, and what is stored is known."""
         if self.attending is None:
             return
-        idle_ms = int(self.settings.idle_timeout_s * 1000)
         settling = self._settling
         settling.append(Settling(wall, dict(self.progress), {}))
         if len(settling) < 2 * _SETTLE_TICKS:

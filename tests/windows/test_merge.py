@@ -90,7 +90,26 @@ def test_a_window_that_is_not_held_is_incomplete_until_its_stored_cells_are_load
     state.loaded([KEY], [cell("a", 9, 8), cell("b", 2, 1)], START)
     assert value(state)[0] == 12.0
     assert state.values(KEY, START)[0].complete
+    assert state.windows[KEY].status == OPEN, "old by the clock alone"
+    closes = START + MINUTE + LATENESS
+    assert state.finish({"user-events/0/b": SourceProgress(closes - 1, START)}, START, 10**9) == 0
+    assert state.finish({"user-events/0/b": SourceProgress(closes, START)}, START, 10**9) == 1
     assert state.windows[KEY].status == CORRECTED
+
+
+def test_the_windows_of_a_backlog_are_not_final_because_they_were_stored_before_a_restart() -> None:
+    """A rule on final windows fired 2 s after a restart, hours of event time before its window was over."""
+    state = MergeState()
+    state.restore([], dict.fromkeys(("1m", "5m", "1h", "1d"), START + 4 * 3_600_000), START)
+    progress = {"user-events/0/x": SourceProgress(START + 30_000, START)}
+    state.apply([cell("user-events/0/x", 5, 5)], 0, START)
+    state.loaded([KEY], [cell("user-events/0/x", 4, 4)], START)
+    state.finish(progress, START + 5 * 3_600_000, 10**9)
+    assert state.values(KEY, START)[0].status == OPEN
+    state.apply([cell("user-events/0/x", 6, 6)], 1, START)
+    progress["user-events/0/x"] = SourceProgress(START + MINUTE + LATENESS, START)
+    state.finish(progress, START + 5 * 3_600_000, 10**9)
+    assert state.values(KEY, START)[0].status == CORRECTED
 
 
 def test_a_forgotten_window_is_looked_up_again_and_a_new_one_is_not() -> None:
