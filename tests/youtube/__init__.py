@@ -1,0 +1,1 @@
+"""Loading YouTube, against a double that answers by Google's discovery documents."""
