@@ -44,6 +44,7 @@ DATASETS: Final[tuple[Dataset, ...]] = (
     _raw("ops_events", "ops-events"),
     _raw("billing_events", "billing-events"),
     _raw("cdc", "cdc.app.users, cdc.app.channels and cdc.app.subscriptions"),
+    Dataset("bronze.youtube", "pages of YouTube's APIs as received, one row an item", ANALYTICS, "fetched_at"),
     _typed("user_activity", "what users did, one row an event"),
     _typed("video_status", "how generation went, one row a status event"),
     _typed("cost_events", "what each step cost, one row an event"),
@@ -77,6 +78,8 @@ DATASETS: Final[tuple[Dataset, ...]] = (
     Dataset("meta.job_pauses", "which jobs are paused, and by whom"),
     Dataset("meta.quality_results", "results of checks", newest="checked_at"),
     Dataset("meta.build_marks", "up to when each gold model is built", newest="marked_at"),
+    Dataset("meta.youtube_units", "which pages of YouTube's silver has", ANALYTICS, "done_at"),
+    Dataset("meta.youtube_quota", "what was planned and spent of Google's quota", ANALYTICS, "at"),
     Dataset("meta.datasets", "this list", newest="updated_at"),
     Dataset(
         "keys.user_keys", "a key per user, wrapped by the master key: what opens personal data", newest="created_at"

@@ -103,6 +103,27 @@ class Settings(BaseSettings):
         ge=1,
         le=600,
         description="a job whose scheduler died or was paused is taken over after this at the latest",
+    youtube_api_key: SecretStr | None = Field(
+        None, description="Google API key for YouTube's public numbers; none: only the owners' tokens"
+    )
+    youtube_credentials_file: Path | None = Field(
+        None, description="JSON file with OAuth client and the refresh token of each channel's owner (docs/youtube.md)"
+    )
+    youtube_credentials: SecretStr | None = Field(None, description="the same JSON itself, instead of the file")
+    youtube_endpoint: str = Field(
+        "", pattern=r"^(https?://.+/)?$", description="server that answers in Google's place (tests); none: Google"
+    )
+    youtube_daily_units: int = Field(
+        10_000, ge=1, description="the project's quota of the YouTube Data API, units a Pacific day"
+    )
+    youtube_daily_queries: int = Field(
+        100_000, ge=1, description="the project's quota of the YouTube Analytics API, queries a Pacific day"
+    )
+    youtube_backoff_s: float = Field(
+        1.0, gt=0, le=60, description="first wait after a rate limit or server error of Google's; doubles, up to 60 s"
+    )
+    youtube_restated_limit: float = Field(
+        0.2, gt=0, description="share by which a day older than a week may change before it is reported as an alert"
     )
 
     metrics_host: str = Field("127.0.0.1", description="address of the worker's /metrics, /live and /ready")
@@ -213,7 +234,7 @@ def _explain(error: ValidationError) -> str:
     lines = ["the configuration is not usable:"]
     for item in error.errors():
         name = ".".join(str(part) for part in item["loc"]) or "settings"
-        secret = "url" in name or name in ("master_key", "settings")
+        secret = "url" in name or name in ("master_key", "youtube_api_key", "youtube_credentials", "settings")
         shown = "(not shown)" if secret else repr(item.get("input"))
         lines.append(f"  STREAMPROC_{name.upper()} = {shown}: {item['msg']}")
     return "\n".join(lines)

@@ -46,6 +46,10 @@ POINTS: Final[Mapping[str, str]] = {
     "before_job": "a run of a job is noted as running, its body has not begun",
     "after_job": "the body of a job is done, its run is not recorded as done",
     "after_job_record": "a run of a job is recorded as done, its lease is still held",
+    "youtube_spent": "quota is written down, the request is not sent",
+    "youtube_answered": "YouTube has answered, the page is not stored",
+    "youtube_stored": "bronze has a page of YouTube's, silver does not",
+    "youtube_derived": "silver has the page, its unit is not marked",
     "after_slack": "a message was sent to people, its delivery is not recorded",
 }
 
