@@ -103,6 +103,7 @@ class Settings(BaseSettings):
         ge=1,
         le=600,
         description="a job whose scheduler died or was paused is taken over after this at the latest",
+    )
     youtube_api_key: SecretStr | None = Field(
         None, description="Google API key for YouTube's public numbers; none: only the owners' tokens"
     )

@@ -86,7 +86,7 @@ JOBS: Final[tuple[Job, ...]] = (
     ),
     Job(
         "youtube_daily", "0 2 * * *", "YouTube's channels, videos and analytics of yesterday",
-        "", ("bronze", "silver.youtube_*"),
+        f"{_BODIES}:youtube_day", ("bronze.youtube", "silver.youtube_*"),
         grace_s=22 * _HOUR, timeout_s=4 * _HOUR, late_s=2 * _HOUR, coalesce=False, retry_pause_s=600.0, day_offset=-1,
     ),
     Job(
