@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
+from itertools import islice
+from typing import Final
 
 from batch.scheduler.child import Run
 from batch.scheduler.orders import Outcome
 from streamproc.alerts.texts import time_text
 from streamproc.errors import PermanentError, RetryableError
 from streamproc.sinks.clickhouse_client import ClickHouse
+
+#: Of what a load says of single channels and days, so many are in the books; all of it is in meta.quality_results.
+_EXAMPLES: Final = 20
 
 
 async def warehouse_build(run: Run) -> Outcome:
@@ -42,19 +48,32 @@ async def youtube_day(run: Run) -> Outcome:
 
     Raises:
         ConfigError: credentials are missing, or Google refuses in a way that only a human can change.
-        RetryableError: 'youtube_incomplete': quota or patience is spent; another attempt, or the next day's run, goes on there.
+        QuotaSpentError: nothing is left until midnight in California: the next attempt goes on then.
+        RetryableError: 'youtube_incomplete': patience is spent; another attempt goes on there.
         RetryableError, PermanentError: ClickHouse's reason.
     """
+    from batch.youtube.errors import QuotaSpentError
     from batch.youtube.load import load_day
+    from batch.youtube.pacific import pacific_day
 
-    report = await load_day(run.settings, run.day, run.step)
+    # At 02:00 UTC yesterday is not over in California. By when the run was due: each of its attempts goes on with the same load.
+    day = min(run.day, pacific_day(run.scheduled_ms) - timedelta(days=1))
+    report = await load_day(run.settings, day, run.step)
+    if report.resume_at_ms:
+        when = time_text(report.resume_at_ms)
+        raise QuotaSpentError("youtube", report.resume_at_ms, f"{report.pages} pages are loaded; it goes on at {when}")
     if not report.complete:
-        when = time_text(report.resume_at_ms) if report.resume_at_ms else "at once"
-        raise RetryableError("youtube_incomplete", f"{report.pages} pages are loaded; it goes on {when}")
+        raise RetryableError("youtube_incomplete", f"{report.pages} pages are loaded; another attempt goes on there")
     return Outcome(
         rows=report.written,
         quota_units=sum(report.spent.values()),
-        details={"pages": report.pages, "skipped": report.skipped, "alerts": report.alerts},
+        details={
+            "load": report.load,
+            "pages": report.pages,
+            "skipped": dict(islice(report.skipped.items(), _EXAMPLES)),
+            "alerts": len(report.alerts),
+            "alert_examples": report.alerts[:_EXAMPLES],
+        },
     )
 
 

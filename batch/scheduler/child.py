@@ -67,7 +67,8 @@ class Fence:
     def watch(self) -> None:
         """Check for as long as the process lives; beside the body, in a thread."""
         while True:
-            time.sleep(self._pause_s)
+            # At the lease's end at the latest: from then on somebody else may be at work.
+            time.sleep(max(0.05, min(self._pause_s, self._valid_until - monotonic())))
             self.check()
 
     def _end(self, why: str) -> None:
@@ -140,7 +141,9 @@ def _ended(run: Run, body: str) -> Said:
     except ConfigError as error:
         return Said(ended=True, error=redact(str(error))[:_LONGEST_ERROR], is_final=True)
     except StreamprocError as error:
-        return Said(ended=True, error=redact(str(error))[:_LONGEST_ERROR])
+        resume_at_ms = int(getattr(error, "resume_at_ms", 0))
+        details = {"resume_at_ms": resume_at_ms} if resume_at_ms else {}
+        return Said(ended=True, error=redact(str(error))[:_LONGEST_ERROR], details=details)
     except Exception as error:
         # Whatever a body raises is the failure of its run, in the books and in an alert; the log has where.
         log.exception("a job failed")

@@ -28,6 +28,10 @@ _MOST_FIRES: Final = 5000
 _LARGEST_SHIFT: Final = timedelta(hours=3)
 _LARGEST_SHIFT_MS: Final = 3 * 3_600_000
 
+#: A run waits for others for this share of its grace, and not for one that rests longer than this.
+_PATIENCE_SHARE: Final = 0.9
+_REST_MS: Final = 3_600_000
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -155,17 +159,22 @@ def _again_ms(job: Job, run: Sequence[Attempt]) -> int:
         return last.scheduled_ms
     failures = sum(each.status == FAILED for each in run)
     pause_ms = int(job.retry_pause_s * 1000) << (failures - 1)
-    return last.ended_ms + min(_LONGEST_PAUSE_MS, pause_ms)
+    return max(last.ended_ms + min(_LONGEST_PAUSE_MS, pause_ms), int(last.details.get("resume_at_ms", 0)))
 
 
 def waits_for(job: Job, due: Plan, others: Iterable[tuple[Job, Sequence[Attempt]]], now_ms: int) -> str:
-    """The job whose due run must be settled first; '' if there is none, or it was waited for long enough."""
-    if now_ms >= due.scheduled_ms + int(job.grace_s * 1000):
+    """The job whose due run must be settled first; '' if there is none, it rests (for quota), or it was waited for long enough."""
+    # Before `plan` calls it too old: it is to run then, not to be skipped.
+    if now_ms >= due.scheduled_ms + int(job.grace_s * _PATIENCE_SHARE * 1000):
         return ""
     for other, attempts in others:
         if other.id not in job.depends_on or not other.is_available:
             continue
         found = plan(other, attempts, now_ms)
-        if found is not None and 0 < found.scheduled_ms <= due.scheduled_ms:
+        if (
+            found is not None
+            and 0 < found.scheduled_ms <= due.scheduled_ms
+            and found.not_before_ms <= now_ms + _REST_MS
+        ):
             return other.id
     return ""

@@ -17,6 +17,9 @@ from batch.scheduler.lease import LeaseLostError
 from batch.scheduler.orders import Order, Said
 from streamproc.embedded.child import bound_argv, module_argv
 
+#: Bytes of a result; asyncio's own limit of 64 KB would lose a run whose details are longer.
+_LONGEST_LINE = 16 * 1024 * 1024
+
 OnStep = Callable[[Said], None]
 
 
@@ -43,7 +46,7 @@ class Processes:
     async def start(self, order: Order, on_step: OnStep) -> Child:
         """Start it; what it writes to standard error goes where ours goes."""
         argv = bound_argv(module_argv("batch.scheduler.child", msgspec.json.encode(order).decode()))
-        process = await asyncio.create_subprocess_exec(*argv, stdout=PIPE, start_new_session=True)
+        process = await asyncio.create_subprocess_exec(*argv, stdout=PIPE, start_new_session=True, limit=_LONGEST_LINE)
         return _ChildProcess(process, on_step)
 
 

@@ -108,6 +108,9 @@ class Sidecar:
                 self._looked_s = -self._look_s
         except (RetryableError, PermanentError) as error:
             self._complain(f"{job.id}: {error}")
+        except Exception:
+            # Its row stays "running" and is found lost: what matters is that somebody sees why.
+            log.exception("a run ended unexpectedly", job=job.id)
         finally:
             del self._running[job.id]
 

@@ -64,12 +64,9 @@ class Catalogue:
         """Uploads playlist by channel; one that YouTube does not know is noted as skipped."""
         fetcher = self._fetcher
         done = asked(fetcher.stored.get("channels", ()))
-        owner = fetcher.client.any_owner()
-        if not owner and not fetcher.client.has_key:
-            raise ConfigError("YouTube: no owner's token works and there is no API key (STREAMPROC_YOUTUBE_API_KEY)")
+        self._whoever()
         for ids in chunks([one for one in channels if one not in done], IDS):
-            request = {"part": _CHANNEL_PARTS, "id": ",".join(ids), "maxResults": IDS}
-            await fetcher.page("channels", CHANNELS, request, owner=owner)
+            await self._ask_as_anybody({"part": _CHANNEL_PARTS, "id": ",".join(ids), "maxResults": IDS})
         found = {}
         for page in await fetcher.pages.items_of("channels"):
             for item in page.items:
@@ -79,6 +76,24 @@ class Catalogue:
             if not found.get(channel_id):
                 fetcher.report.skipped[channel_id] = "YouTube knows no such channel, or gives no list of its uploads"
         return {one: found[one] for one in channels if found.get(one)}
+
+    def _whoever(self) -> str:
+        """Who may ask for what everybody may see."""
+        owner = self._fetcher.client.any_owner()
+        if not owner and not self._fetcher.client.has_key:
+            raise ConfigError("YouTube: no owner's token works and there is no API key (STREAMPROC_YOUTUBE_API_KEY)")
+        return owner
+
+    async def _ask_as_anybody(self, request: dict[str, Any]) -> None:
+        """A page of channels; an owner whose token is refused now is no reason to ask for none of them."""
+        while True:
+            owner = self._whoever()
+            try:
+                await self._fetcher.page("channels", CHANNELS, request, owner=owner)
+                return
+            except ChannelError:
+                if not self._fetcher.client.refusal(owner):
+                    raise
 
     async def load(self, channel_id: str, uploads: str) -> None:
         """All pages of its uploads, then its videos, 50 a request.

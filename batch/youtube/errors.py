@@ -54,7 +54,8 @@ _RATE: Final = {
     "rateLimitExceeded", "userRateLimitExceeded", "concurrentLimitExceeded", "RATE_LIMIT_EXCEEDED", "backendError",
     "internalError", "processingFailure", "uploadRateLimitExceeded",
 }  # fmt: skip
-_NOT_THERE: Final = {"playlistNotFound", "videoNotFound"}
+#: Not videoNotFound: an empty page of videos would mark all that were asked for as gone.
+_NOT_THERE: Final = {"playlistNotFound"}
 #: By Google's reason, in either of the two places: what a human has to do.
 HELP: Final[dict[str, str]] = {
     "accessNotConfigured": "enable 'YouTube Data API v3' and 'YouTube Analytics API' for the project in the Google Cloud console",
@@ -69,6 +70,7 @@ CHANNEL_HELP: Final[dict[str, str]] = {
     "forbidden": "the token is not that of this channel's owner: let the owner of the channel grant access again",
     "insufficientPermissions": "the owner's token lacks a scope: grant access again with the scopes in docs/youtube.md",
     "ACCESS_TOKEN_SCOPE_INSUFFICIENT": "the owner's token lacks a scope: grant access again with the scopes in docs/youtube.md",
+    "videoNotFound": "YouTube refused a page of this channel's videos",
     "channelNotFound": "YouTube does not know this channel",
     "channelClosed": "the channel was closed",
     "channelSuspended": "the channel was suspended",

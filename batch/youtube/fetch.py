@@ -49,6 +49,7 @@ class Fetcher:
     async def recover(self) -> None:
         """Bring pages to silver that a killed process left in bronze alone, of any load. Costs no quota."""
         for page in await self.pages.not_derived():
+            self._progress(f"{page.unit} into silver", 0, 1)
             await self._derive(page, read_items(page))
             self.report.recovered += 1
 
@@ -63,6 +64,8 @@ class Fetcher:
         planned, spent = sum(self.report.planned.values()), sum(self.ledger.spent_here.values())
         self._progress(unit, spent, max(planned, spent + 1))
         answer = await self.client.call(method, request, owner)
+        # Once more, now that there is something to write: the wait for it may have been long, and somebody else at work by now.
+        self._progress(unit, sum(self.ledger.spent_here.values()), max(planned, spent + 1))
         page = page_of(
             answer, load=self.report.load, unit=unit, page=len(before), method=method, channel_id=channel_id,
             as_owner=bool(owner), request=request, fetched_ms=self._stamp(),

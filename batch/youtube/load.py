@@ -64,6 +64,7 @@ async def load_day(
         catalogue = Catalogue(clickhouse, patience, fetcher)
         await _run(fetcher, catalogue, Analytics(fetcher), dry_run)
         if not dry_run:
+            progress("noting what was found", 1, 1)
             await note_quality(clickhouse, patience, report, now())
         report.left = {api: await ledger.left(api) for api in limits}
         report.spent = dict(ledger.spent_here)
@@ -94,7 +95,8 @@ async def _run(fetcher: Fetcher, catalogue: Catalogue, analytics: Analytics, dry
             await fetcher.for_channel(channel_id, partial(catalogue.load, channel_id, playlist))
 
     async def days() -> None:
-        for channel_id in uploads:
+        # Also where the other quota did not even suffice for the channels themselves.
+        for channel_id in uploads or channels:
             await fetcher.for_channel(channel_id, partial(analytics.load, channel_id), "analytics")
 
     # The two APIs have a quota each: when one is spent, the other goes on.

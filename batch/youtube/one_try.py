@@ -31,9 +31,19 @@ class _Secure(_Once, httplib2.HTTPSConnectionWithTimeout):  # type: ignore[misc]
 
 
 class OnceHttp(httplib2.Http):  # type: ignore[misc]  # httplib2 has no types
-    """httplib2.Http, each request sent at most once."""
+    """httplib2.Http, each request sent at most once, and no connection used again that did not give its whole answer."""
 
     def request(self, uri: str, *given: Any, connection_type: Any = None, **more: Any) -> Any:
         """As httplib2.Http.request."""
         kind = _Secure if uri.startswith("https:") else _Plain
         return super().request(uri, *given, connection_type=connection_type or kind, **more)
+
+    def _conn_request(self, conn: Any, *given: Any) -> Any:
+        try:
+            return super()._conn_request(conn, *given)
+        except (OSError, http.client.HTTPException) as error:
+            # httplib2 keeps it open after a timeout: the next request would be given this one's late answer.
+            conn.close()
+            if isinstance(error, OSError):
+                raise
+            raise ConnectionResetError(f"cut within the answer ({type(error).__name__})") from error

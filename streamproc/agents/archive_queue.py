@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,7 @@ class ArchiveQueues:
             queue.idle.set()
         self._room = asyncio.Event()
         self._room.set()
+        self._full = asyncio.Event()
         #: Why ClickHouse takes nothing, '' while it does.
         self.failing = ""
 
@@ -134,8 +136,10 @@ class ArchiveQueues:
         WAITING.labels("bronze").set(size)
         if size < MAX_BUFFERED_BYTES:
             self._room.set()
+            self._full.clear()
         else:
             self._room.clear()
+            self._full.set()
 
     async def insert_loop(self, topic: str) -> None:
         """Insert one topic's batches for ever."""
@@ -164,8 +168,14 @@ class ArchiveQueues:
                 self._on_progress()
                 if queue.size < MAX_INSERT_BYTES:
                     interval = min(max(MIN_INTERVAL_S, spent / MAX_SHARE), MAX_INTERVAL_S)
-                    await asyncio.sleep(max(0.0, interval - spent))
+                    await self._rest(max(0.0, interval - spent))
             queue.idle.set()
+
+    async def _rest(self, seconds: float) -> None:
+        """Leave the server its share of the time; not while everybody waits for room, which other topics may hold as well."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._full.wait()
 
     @staticmethod
     def _take(queue: _Queue) -> tuple[list[Any], int]:

@@ -157,3 +157,27 @@ def test_a_job_waits_for_what_it_depends_on() -> None:
     assert waits_for(build, due, [(load, [ran(load, "2026-11-10 02:00", FAILED)])], now) == ""
     assert waits_for(build, due, [(replace(load, body=""), before)], now) == ""
     assert waits_for(build, due, [(load, before)], now + 3_300_000) == ""
+    rests = [ran(load, "2026-11-10 02:00", FAILED, details={"resume_at_ms": now + 5 * 3_600_000})]
+    assert waits_for(build, due, [(replace(load, retries=2), rests)], now) == "", "until its quota is there again"
+
+
+def test_a_job_that_waits_in_vain_runs_all_the_same() -> None:
+    """It was skipped: what it waited for let it go in the very moment in which it was too old."""
+    load = job("load", "0 2 * * *")
+    build = job("build", "20 * * * *", depends_on=("load",), grace_s=3300.0)
+    running = [ran(load, "2026-11-10 02:00", RUNNING)]
+    at_ms, books = ms("2026-11-10 02:20"), [ran(build, "2026-11-10 01:20")]
+    while at_ms < ms("2026-11-10 04:00"):
+        due = plan(build, books, at_ms)
+        if due is not None and not waits_for(build, due, [(load, running)], at_ms):
+            break
+        at_ms += 60_000
+    assert due is not None and at(due.scheduled_ms) == "11-10 02:20" and due.skipped is None
+
+
+def test_a_run_that_ran_out_of_quota_goes_on_when_there_is_some() -> None:
+    daily = job("daily", retries=2, retry_pause_s=60.0)
+    resume = ms("2026-11-10 08:00")
+    failed = [ran(daily, "2026-11-10 02:00", FAILED, details={"resume_at_ms": resume})]
+    found = plan(daily, failed, ms("2026-11-10 02:30"))
+    assert found is not None and (found.attempt, found.not_before_ms) == (2, resume)

@@ -10,6 +10,7 @@ import pytest
 from batch.youtube.load import load_day
 from streamproc.errors import ConfigError
 from tests.support.youtube import errors
+from tests.support.youtube.errors import Refusal
 from tests.support.youtube.server import API_KEY, YouTube, running
 from tests.support.youtube.world import World
 from tests.youtube.house import DAY, House, silver_days, silver_videos, truth_days, truth_videos, week
@@ -87,8 +88,8 @@ def test_bronze_is_what_came(house: House, youtube: YouTube) -> None:
 
 
 def test_rate_limits_server_errors_and_broken_connections(house: House, youtube: YouTube) -> None:
-    """Every fifth request fails, every eleventh is cut; each attempt is in the ledger."""
-    youtube.faults.every_nth, youtube.faults.break_every = 5, 11
+    """Every fifth request fails, every eleventh is cut, every thirteenth within its answer; each attempt is in the ledger."""
+    youtube.faults.every_nth, youtube.faults.break_every, youtube.faults.cut_every = 5, 11, 13
     youtube.faults.refusals = [
         errors.server_error(),
         errors.rate_limited(),
@@ -137,6 +138,26 @@ def test_a_channel_without_a_valid_token_is_left_out_and_the_rest_goes_on(house:
     assert house.rows(
         "SELECT status, failing_rows FROM meta.quality_results WHERE check_name = 'youtube_channels'"
     ) == [("warned", 2)]
+
+
+def test_one_refused_token_stops_nobody_else_where_there_is_no_key(house: House, youtube: YouTube) -> None:
+    """The first owner is asked for all channels' public numbers; without its token another one is."""
+    first, *others = youtube.world.channels
+    youtube.revoked.add(youtube.world.channels[first].refresh_token)
+    report = house.load(youtube, youtube_api_key=None)
+    assert {name.split()[0] for name in report.skipped} == {first}
+    assert {key[1] for key in silver_days(house)} == set(others)
+    wanted = {video.id for one in others for video in youtube.world.channels[one].videos if video.privacy != "deleted"}
+    assert silver_videos(house).keys() >= wanted
+
+
+def test_a_refused_page_of_videos_marks_none_of_them(house: House, youtube: YouTube) -> None:
+    house.load(youtube)
+    before = silver_videos(house)
+    youtube.faults.refuse_pages_of["youtube.videos.list"] = Refusal(404, "videoNotFound", "not found")
+    report = house.load(youtube, DAY + timedelta(days=1))
+    assert report.gone == [] and report.skipped
+    assert silver_videos(house) == before
 
 
 def test_configuration_errors_say_what_to_do(house: House, youtube: YouTube) -> None:

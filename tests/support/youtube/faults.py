@@ -16,6 +16,8 @@ class Faults:
     """With `every_nth`: these in turn instead of an answer (they cost units as Google says)."""
     break_every: int = 0
     """Every so many requests the connection is cut after the request was counted."""
+    cut_every: int = 0
+    """Every so many requests the connection is cut in the middle of the answer."""
     delay_s: float = 0.0
     refuse_pages_of: dict[str, Refusal] = field(default_factory=dict)
     """method id -> what its requests get, until it is taken out again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -144,6 +145,8 @@ class YouTube:
                 request.transport.close()
                 return web.Response()
             answer = self._answer(found, handler, query, channel, pairs)
+            if self.faults.cut_every and number % self.faults.cut_every == 0:
+                return await self._half(request, answer)
             status = 200
             return web.json_response(answer)
         except Refusal as refusal:
@@ -152,6 +155,16 @@ class YouTube:
             return web.json_response(refusal.body, status=refusal.code, headers=headers)
         finally:
             self.calls.append(Call(method or request.path, query, status, user))
+
+    @staticmethod
+    async def _half(request: web.Request, answer: dict[str, Any]) -> web.StreamResponse:
+        whole = json.dumps(answer).encode()
+        response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(whole))})
+        await response.prepare(request)
+        await response.write(whole[: len(whole) // 2])
+        assert request.transport is not None
+        request.transport.close()
+        return response
 
     def _method(self, path: str) -> tuple[Method, Any]:
         for method, handler in self._methods:
