@@ -114,7 +114,10 @@ def _uptime_difference(truth: Uptime, counted: Uptime) -> Difference:
         news = {minute: mark for minute, mark in minutes.items() if mark > known.get(minute, -1)}
         if news:
             later[service] = news
-    return Difference(Uptime(n, max(0, n), later) if n >= 0 else None, n)
+    # A health event that came again long after counts twice in the stream and once in silver: its minute is one all the same, and a
+    # cell has as many events as minutes at least.
+    lacking = sum(map(len, later.values()))
+    return Difference(Uptime(max(n, lacking), max(0, n), later) if n >= 0 or lacking else None, n)
 
 
 def _less(buckets: Mapping[int, int], counted: Mapping[int, int]) -> dict[int, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -100,6 +100,9 @@ class MergeAgent:
         self.attending: Attending | None = None
         self.unread: Callable[[int, int], int | None] = lambda number, next_offset: None
         self._settling: deque[Settling] = deque()
+        #: Nobody here heard of any source before: silence counts from then on, or what nobody read while no worker was there would
+        #: make windows final whose events wait in the log.
+        self.heard_from_ms = now_ms()
         self._wake = asyncio.Event()
         self._asked: list[asyncio.Event] = []
         self.live_view = LiveView(self.partitions, settings.partitions, store, live, self.redis)
@@ -288,7 +291,14 @@ class MergeAgent:
 
     def _finish(self, held: MergePartition) -> int:
         """Mark windows that are over by now; how many."""
-        return held.state.finish(self.progress, now_ms(), int(self.settings.idle_timeout_s * 1000))
+        return held.state.finish(self._heard(self.progress), now_ms(), int(self.settings.idle_timeout_s * 1000))
+
+    def _heard(self, progress: Mapping[str, SourceProgress]) -> dict[str, SourceProgress]:
+        since = self.heard_from_ms
+        return {
+            source: state if state.moved_at_ms >= since else SourceProgress(state.max_event_ms, since)
+            for source, state in progress.items()
+        }
 
     def _tell_presence(self, wall: int, idle_ms: int) -> None:
         """Tell which windows were silent. A cell that lies unread in window-partials is no silence: so by how far the sources
@@ -296,7 +306,7 @@ class MergeAgent:
         if self.attending is None:
             return
         settling = self._settling
-        settling.append(Settling(wall, dict(self.progress), {}))
+        settling.append(Settling(wall, self._heard(self.progress), {}))
         if len(settling) < 2 * _SETTLE_TICKS:
             return
         for number, held in self.partitions.items():

@@ -179,6 +179,8 @@ class WindowsRole(Role):
                 raise part
             positions.update(part)
         self.alerting.assign(numbers)
+        # What came meanwhile waits in the log: no source was silent for as long as nobody listened.
+        self.merge.heard_from_ms = now_ms()
         return positions
 
     async def _restore_merge(self, numbers: set[int]) -> dict[tuple[str, int], int]:

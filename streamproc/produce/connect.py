@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from schemas.topics import MIB
@@ -17,6 +18,7 @@ from streamproc.config import Settings
 from streamproc.errors import RetryableError
 
 _NO_ERROR: Final = 0
+_ASKED_AGAIN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,12 @@ async def supports_idempotence(settings: Settings) -> bool:
     try:
         await client.bootstrap()
         request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60_000)
-        answer = await client.send(client.get_random_node(), request)
+        for _ in range(_ASKED_AGAIN):
+            answer = await client.send(client.get_random_node(), request)
+            if answer.error_code == _NO_ERROR or not for_code(answer.error_code).retriable:
+                break
+            # A broker that has just begun has no ids yet: it will.
+            await asyncio.sleep(0.25)
     except (KafkaError, OSError) as error:
         raise _away(settings, error) from None
     finally:

@@ -163,6 +163,8 @@ class MergeState:
         #: Windows from this start on are all held here: one that is absent is new. Earlier ones may be stored.
         self.known_from: dict[str, int] = dict.fromkeys(SIZES_MS, _UNKNOWN)
         self._presence = Presence()
+        #: As `known_from` when windows were taken in, before any was let go.
+        self._told_from: dict[str, int] = {}
 
     def apply(self, cells: Iterable[Cell], offset: int, now_ms: int) -> int:
         """Join cells that came with one record of `window-partials` at `offset`; returns how many were news."""
@@ -218,6 +220,8 @@ class MergeState:
     def restore(self, cells: Iterable[Cell], known_from: Mapping[str, int], now_ms: int) -> None:
         """Take stored windows in after a restart: all with `start >= known_from[size]` are in `cells`."""
         self.known_from.update(known_from)
+        for size, start in known_from.items():
+            self._told_from[size] = min(start, self._told_from.get(size, start))
         for cell in _known(cells):
             key = key_of(cell)
             window = self.windows.get(key)
@@ -262,7 +266,7 @@ class MergeState:
             return _all_passed(sources, closes, now_ms, idle_ms)
 
         values = []
-        for (measure, dimension, value, size), start, heard in self._presence.due(is_over):
+        for (measure, dimension, value, size), start, heard in self._presence.due(is_over, self._told_from):
             metric, end = metrics_of_measure(measure)[0].name, start + SIZES_MS[size]
             # Later than a silence of the same window, should something come in after all.
             count = int(heard)

@@ -6,7 +6,7 @@ What is told depends on the data alone, in whatever order it was read: also a ga
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from schemas.results import SIZES_MS
@@ -47,13 +47,19 @@ class Presence:
         if told.last is None or start_ms > told.last:
             told.heard.add(start_ms)
 
-    def due(self, is_over: Callable[[str, str, int], bool]) -> list[Seen]:
+    def due(self, is_over: Callable[[str, str, int], bool], known_from: Mapping[str, int]) -> list[Seen]:
         """What is to be told by now, each once, in the order of time.
 
         Args:
             is_over: (measure, size, start in epoch ms) -> whether every source has passed the window.
+            known_from: by size the start (epoch ms) from which on every window with something in it is known here: a line begins no
+                earlier, for the window after an older one may be stored and not be known.
         """
-        found = [seen for line, told in self._lines.items() for seen in _of_line(line, told, is_over)]
+        found: list[Seen] = []
+        for line, told in self._lines.items():
+            if told.last is None:
+                told.heard = {start for start in told.heard if start >= known_from.get(line[3], start)}
+            found += _of_line(line, told, is_over)
         return sorted(found, key=lambda seen: (seen.start_ms, seen.line))
 
 

@@ -276,3 +276,18 @@ def test_silence_is_told_only_when_all_is_read_that_was_sent_before() -> None:
     made.progress = {"ops-events/0/a": SourceProgress(passed + five, now_ms())}
     ticks(made)
     assert told == [(0, 1), (1, 1), (2, 0)]
+
+
+def test_a_source_of_which_nobody_heard_while_no_worker_was_there_is_not_silent() -> None:
+    """Its events wait in the log: an hour of which fifty minutes were read was called final 22 minutes after the last worker had
+    died, and whoever was up counted as down for the rest of it."""
+    hour = SIZES_MS["1h"]
+    made = agent(Store(), Live())
+    held = made.partitions[NUMBER]
+    start = now_ms() - now_ms() % hour - 2 * hour
+    held.state.restore([], dict.fromkeys(SIZES_MS, 0), 1)
+    held.state.apply([Cell(MEASURE, "", "", "1h", start, "user-events/0/a", 1, Count(1, 0).to_bytes())], 0, 1)
+    made.progress["user-events/0/a"] = SourceProgress(start + 50 * 60_000, start + 50 * 60_000)
+    assert made._finish(held) == 0
+    made.heard_from_ms -= int(made.settings.idle_timeout_s * 1000)
+    assert made._finish(held) == 1, "silent for as long as it is listened to"

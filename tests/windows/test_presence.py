@@ -25,7 +25,7 @@ LINE = ("uptime", "service", "api", "5m")
 
 def _told(presence: Presence, over: int) -> list[tuple[int, bool]]:
     """What is told with the first `over` windows passed."""
-    return [(seen.start_ms // FIVE, seen.heard) for seen in presence.due(lambda *where: where[2] < over * FIVE)]
+    return [(seen.start_ms // FIVE, seen.heard) for seen in presence.due(lambda *where: where[2] < over * FIVE, {})]
 
 
 def test_only_the_first_window_of_a_silence_is_told_and_only_after_something() -> None:
@@ -151,3 +151,13 @@ def test_a_silent_source_is_passed_by_the_wall_clock_as_for_final_windows() -> N
     over = START + 2 * FIVE + LATENESS + 60_000
     assert _judged(engine, state.presence(progress, over - 1, 60_000)) == []
     assert _judged(engine, state.presence(progress, over, 60_000)) == [("api", 1, AlertState.FIRING)]
+
+
+def test_a_late_event_of_an_old_day_says_nothing_of_the_window_after_it() -> None:
+    """That one may be stored, and not be known here: a line begins where everything is known."""
+    presence = Presence()
+    presence.heard(LINE, 0)
+    presence.heard(LINE, 500 * FIVE)
+    presence.heard(LINE, 502 * FIVE)
+    told = presence.due(lambda *where: where[2] < 503 * FIVE, {LINE[3]: 400 * FIVE})
+    assert [(seen.start_ms // FIVE, seen.heard) for seen in told] == [(500, True), (501, False), (502, True)]

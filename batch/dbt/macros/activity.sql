@@ -9,8 +9,10 @@
     SELECT *, first_wins AS version FROM {{ source('silver', 'user_activity') }}
     {% if only_new() -%}
     WHERE ingested_at >= {{ watermark() }}
-       OR event_id IN (SELECT event_id FROM {{ source('silver', 'user_activity') }} GROUP BY event_id
-                       HAVING count() > 1 AND max(ingested_at) >= {{ watermark() }})
+       OR event_id IN (SELECT event_id FROM {{ source('silver', 'user_activity') }}
+                       WHERE event_id IN (SELECT event_id FROM {{ source('silver', 'user_activity') }}
+                                          WHERE ingested_at >= {{ watermark() }})
+                       GROUP BY event_id HAVING count() > 1)
     {%- endif %}
     ORDER BY version DESC LIMIT 1 BY event_id
 {%- endmacro %}
